@@ -62,7 +62,11 @@ pub(crate) fn logs(topology: &Topology, log_records: Items<LogRecord>) -> Reques
         .into_iter()
         .map(|(source, log_records)| ResourceLogs {
             resource: Some(resource(topology, source)),
-            scope_logs: vec![ScopeLogs { scope: Some(scope(topology, source)), log_records, schema_url: String::new() }],
+            scope_logs: vec![ScopeLogs {
+                scope: Some(scope(topology, source)),
+                log_records,
+                schema_url: String::new(),
+            }],
             schema_url: SCHEMA_URL.into(),
         })
         .collect();
@@ -75,7 +79,11 @@ pub(crate) fn metrics(topology: &Topology, metrics: Items<Metric>) -> Request {
         .into_iter()
         .map(|(source, metrics)| ResourceMetrics {
             resource: Some(resource(topology, source)),
-            scope_metrics: vec![ScopeMetrics { scope: Some(scope(topology, source)), metrics, schema_url: String::new() }],
+            scope_metrics: vec![ScopeMetrics {
+                scope: Some(scope(topology, source)),
+                metrics,
+                schema_url: String::new(),
+            }],
             schema_url: SCHEMA_URL.into(),
         })
         .collect();

@@ -102,11 +102,23 @@ pub struct GroundTruth {
 }
 
 /// A change event of some service.
+#[derive(Clone, Copy)]
 pub(crate) struct Change {
     pub(crate) service: ServiceIndex,
     pub(crate) at: u64,
     pub(crate) kind: ChangeKind,
-    pub(crate) name: String,
+}
+
+impl Change {
+    /// The value of `deployment.name` or `feature_flag.key`.
+    pub(crate) fn name(&self, topology: &Topology) -> String {
+        let service = topology.services[self.service].name;
+        match self.kind {
+            ChangeKind::Deployment => service.to_string(),
+            ChangeKind::Configuration => format!("{service}-config"),
+            ChangeKind::FeatureFlag => format!("{service}-new-backend"),
+        }
+    }
 }
 
 /// What the fault does to one run of an operation.
@@ -145,7 +157,6 @@ struct Fault {
 /// All that goes wrong or changes during a simulation.
 pub(crate) struct FaultPlan {
     fault: Option<Fault>,
-    pub(crate) truth: Option<GroundTruth>,
     /// In order of time.
     pub(crate) changes: Vec<Change>,
     /// Share of front-end requests in which something fails by chance.
@@ -162,23 +173,29 @@ pub(crate) struct Period {
 impl FaultPlan {
     /// Nothing but the background errors.
     pub(crate) fn quiet() -> Self {
-        FaultPlan { fault: None, truth: None, changes: Vec::new(), background_error_rate: 0.003 }
+        FaultPlan { fault: None, changes: Vec::new(), background_error_rate: 0.003 }
     }
 
     /// One fault in the second half of a period, of the wanted kind if the topology has a culprit for it.
-    pub(crate) fn random(topology: &Topology, period: Period, wanted: Option<FaultKind>) -> Self {
+    pub(crate) fn random(topology: &Topology, period: Period, wanted: Option<FaultKind>) -> (Self, GroundTruth) {
         let mut rng = stream(topology.seed, 2);
         let mut kinds = FaultKind::ALL;
         kinds.shuffle(&mut rng);
-        let order = wanted.into_iter().chain(kinds);
-        let found = order.filter_map(|kind| choose_culprit(&mut rng, topology, kind).map(|at| (kind, at))).next();
-        let background_error_rate = rng.random_range(0.001..0.005);
-        let Some((kind, (service, operation))) = found else {
-            return FaultPlan { background_error_rate, ..FaultPlan::quiet() };
-        };
+        let mut culprits = wanted.into_iter().chain(kinds).filter_map(|kind| choose_culprit(&mut rng, topology, kind));
+        // Every topology has a culprit for an exception: checkout always needs payment.
+        let (kind, service, operation) =
+            culprits.next().unwrap_or((FaultKind::Exception, topology.services.len() - 2, 0));
         let length = period.end - period.start;
         let start = period.start + (length as f64 * rng.random_range(0.55..0.65)) as u64;
-        let change_at = start - rng.random_range(2 * SECOND..8 * SECOND);
+        let change = Change {
+            service,
+            at: start - rng.random_range(2 * SECOND..8 * SECOND),
+            kind: match kind {
+                FaultKind::BadConfiguration if rng.random_bool(0.5) => ChangeKind::FeatureFlag,
+                FaultKind::BadConfiguration => ChangeKind::Configuration,
+                _ => ChangeKind::Deployment,
+            },
+        };
         let fault = Fault {
             kind,
             service,
@@ -189,28 +206,18 @@ impl FaultPlan {
             strength: rng.random_range(0.88..0.97),
             timeout: timeout(topology, service),
         };
-        let change_kind = match kind {
-            FaultKind::BadConfiguration if rng.random_bool(0.5) => ChangeKind::FeatureFlag,
-            FaultKind::BadConfiguration => ChangeKind::Configuration,
-            _ => ChangeKind::Deployment,
-        };
         let mut changes = decoys(&mut rng, topology, &fault, period);
-        changes.push(Change {
-            service,
-            at: change_at,
-            kind: change_kind,
-            name: change_name(topology.services[service].name, change_kind),
-        });
+        changes.push(change);
         changes.sort_by_key(|change| change.at);
-        let mut plan = FaultPlan { fault: Some(fault), truth: None, changes, background_error_rate };
-        plan.truth = plan.ground_truth(topology);
-        plan
+        let background_error_rate = rng.random_range(0.001..0.005);
+        let mut plan = FaultPlan { fault: None, changes, background_error_rate };
+        let truth = plan.ground_truth(topology, &fault, change);
+        plan.fault = Some(fault);
+        (plan, truth)
     }
 
-    fn ground_truth(&self, topology: &Topology) -> Option<GroundTruth> {
-        let fault = self.fault.as_ref()?;
+    fn ground_truth(&self, topology: &Topology, fault: &Fault, change: Change) -> GroundTruth {
         let culprit = &topology.services[fault.service];
-        let change = self.changes.iter().find(|change| change.service == fault.service)?;
         let version_at = |service, at| topology.version(service, self.revision(service, at));
         let decoys = self.changes.iter().filter(|change| change.service != fault.service).map(|change| Decoy {
             service: topology.services[change.service].name.into(),
@@ -219,14 +226,14 @@ impl FaultPlan {
             version_after: version_at(change.service, change.at),
         });
         let of_database = fault.kind == FaultKind::SlowThenFailingDatabase;
-        Some(GroundTruth {
+        GroundTruth {
             seed: topology.seed,
             kind: fault.kind,
             culprit_service: culprit.name.into(),
             culprit_operation: culprit.span_name(fault.operation),
             database: culprit.database.as_ref().filter(|_| of_database).map(|database| database.address.clone()),
             change: change.kind,
-            change_name: change.name.clone(),
+            change_name: change.name(topology),
             change_unix_nanos: change.at,
             version_before: version_at(fault.service, change.at - 1),
             version_after: version_at(fault.service, change.at),
@@ -241,13 +248,19 @@ impl FaultPlan {
             path: topology.path(fault.service, fault.operation),
             reach: topology.reach(fault.service, fault.operation, true),
             decoys: decoys.collect(),
-        })
+        }
     }
 
     /// Number of deployments of a service up to a time.
     pub(crate) fn revision(&self, service: ServiceIndex, at: u64) -> usize {
         let deployed = |change: &&Change| change.service == service && change.kind == ChangeKind::Deployment;
         self.changes.iter().filter(deployed).filter(|change| change.at <= at).count()
+    }
+
+    /// When a service was deployed for the `revision`-th time, counted from 1.
+    pub(crate) fn deployed_at(&self, service: ServiceIndex, revision: usize) -> Option<u64> {
+        let deployed = |change: &&Change| change.service == service && change.kind == ChangeKind::Deployment;
+        self.changes.iter().filter(deployed).nth(revision.checked_sub(1)?).map(|change| change.at)
     }
 
     fn active(&self, service: ServiceIndex, at: u64) -> Option<&Fault> {
@@ -290,11 +303,10 @@ impl FaultPlan {
     }
 
     /// The reason that a rejecting service gives.
-    pub(crate) fn rejection(&self, service: ServiceIndex) -> String {
-        let change = self.changes.iter().find(|change| change.service == service);
-        match change {
+    pub(crate) fn rejection(&self, topology: &Topology, service: ServiceIndex) -> String {
+        match self.changes.iter().find(|change| change.service == service) {
             Some(change) if change.kind == ChangeKind::FeatureFlag => {
-                format!("request rejected: feature flag {} routes to a variant without a backend", change.name)
+                format!("request rejected: feature flag {} selects a variant without a backend", change.name(topology))
             }
             _ => format!("request rejected: setting {REJECTING_SETTING} = 0 allows no request"),
         }
@@ -322,30 +334,28 @@ pub(crate) fn timeout(topology: &Topology, service: ServiceIndex) -> u64 {
     BASE_TIMEOUT + topology.height(service) as u64 * 3 * BASE_TIMEOUT / 2
 }
 
-fn change_name(service: &str, kind: ChangeKind) -> String {
-    match kind {
-        ChangeKind::Deployment => service.to_string(),
-        ChangeKind::Configuration => format!("{service}-config"),
-        ChangeKind::FeatureFlag => format!("{service}-new-backend"),
-    }
-}
-
 /// A service that can be at fault, and its operation that most requests need.
-fn choose_culprit(rng: &mut ChaCha8Rng, topology: &Topology, kind: FaultKind) -> Option<(ServiceIndex, usize)> {
+fn choose_culprit(
+    rng: &mut ChaCha8Rng,
+    topology: &Topology,
+    kind: FaultKind,
+) -> Option<(FaultKind, ServiceIndex, usize)> {
     let fits = |service: ServiceIndex, operation: usize| {
-        let queries = topology.services[service].operations[operation].steps.iter().any(|s| matches!(s, Step::Query { .. }));
+        let queries =
+            topology.services[service].operations[operation].steps.iter().any(|s| matches!(s, Step::Query { .. }));
         let essential = topology.reach(service, operation, true);
         (queries || kind != FaultKind::SlowThenFailingDatabase)
             && essential >= LEAST_REACH
             && essential >= LEAST_ESSENTIAL * topology.reach(service, operation, false)
     };
-    let candidates: Vec<(ServiceIndex, usize)> = (0..topology.services.len())
+    let candidates: Vec<(FaultKind, ServiceIndex, usize)> = (0..topology.services.len())
         .filter(|&service| topology.services[service].protocol != Protocol::Queue)
         .filter(|&service| topology.depth(service).is_some_and(|depth| depth >= 2))
         .filter_map(|service| {
-            let operations = (0..topology.services[service].operations.len()).filter(|&operation| fits(service, operation));
+            let operations =
+                (0..topology.services[service].operations.len()).filter(|&operation| fits(service, operation));
             let reach = |&operation: &usize| topology.reach(service, operation, true);
-            Some((service, operations.max_by(|a, b| reach(a).total_cmp(&reach(b)))?))
+            Some((kind, service, operations.max_by(|a, b| reach(a).total_cmp(&reach(b)))?))
         })
         .collect();
     candidates.choose(rng).copied()
@@ -361,12 +371,5 @@ fn decoys(rng: &mut ChaCha8Rng, topology: &Topology, fault: &Fault, period: Peri
     let anywhere = rng.random_range(period.start + tenth..period.end - tenth);
     let count = rng.random_range(1..=2);
     let planned = others.into_iter().zip([near, anywhere]).take(count);
-    planned
-        .map(|(service, at)| Change {
-            service,
-            at,
-            kind: ChangeKind::Deployment,
-            name: change_name(topology.services[service].name, ChangeKind::Deployment),
-        })
-        .collect()
+    planned.map(|(service, at)| Change { service, at, kind: ChangeKind::Deployment }).collect()
 }

@@ -24,6 +24,8 @@ mod export;
 mod fault;
 mod instruments;
 mod load;
+mod load_points;
+mod log_records;
 mod random;
 mod restamp;
 mod scenario;

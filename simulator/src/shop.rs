@@ -132,7 +132,11 @@ static SHOP: [Plan; 16] = [
         operations: &[OperationPlan {
             http: ("GET", "/search"),
             grpc: "Query",
-            query: Some(("GET /products/_search {\"query\":{\"match\":{\"name\":\"?\"}},\"size\":20}", "search", "products")),
+            query: Some((
+                "GET /products/_search {\"query\":{\"match\":{\"name\":\"?\"}},\"size\":20}",
+                "search",
+                "products",
+            )),
             calls: &[often(PRICING, 0), sometimes(CATALOG, 0)],
         }],
     },
@@ -209,7 +213,11 @@ static SHOP: [Plan; 16] = [
             OperationPlan {
                 http: ("GET", "/products"),
                 grpc: "ListProducts",
-                query: Some(("SELECT id, name, price_cents FROM products ORDER BY rank LIMIT 24", "SELECT", "products")),
+                query: Some((
+                    "SELECT id, name, price_cents FROM products ORDER BY rank LIMIT 24",
+                    "SELECT",
+                    "products",
+                )),
                 calls: &[often(PRICING, 0), sometimes(INVENTORY, 0)],
             },
             OperationPlan {

@@ -175,7 +175,8 @@ impl Topology {
         let target = (service, operation);
         let total: f64 = self.entry_weights.iter().sum();
         let reached = self.entry_weights.iter().enumerate();
-        reached.map(|(entry, weight)| weight * self.reach_from((FRONTEND, entry), target, essential)).sum::<f64>() / total
+        reached.map(|(entry, weight)| weight * self.reach_from((FRONTEND, entry), target, essential)).sum::<f64>()
+            / total
     }
 
     fn reach_from(&self, from: (ServiceIndex, usize), target: (ServiceIndex, usize), essential: bool) -> f64 {
@@ -224,7 +225,11 @@ impl Topology {
     /// Version number of a service after a number of deployments.
     pub(crate) fn version(&self, service: ServiceIndex, revision: usize) -> String {
         let (major, minor, patch) = self.services[service].version;
-        if revision == 0 { format!("{major}.{minor}.{patch}") } else { format!("{major}.{}.0", minor as usize + revision) }
+        if revision == 0 {
+            format!("{major}.{minor}.{patch}")
+        } else {
+            format!("{major}.{}.0", minor as usize + revision)
+        }
     }
 
     /// Names of a pod, derived from the seed so that they need no storage.
@@ -232,7 +237,8 @@ impl Topology {
         let name = self.services[source.service].name;
         let place = split_mix(self.seed ^ ((source.service as u64) << 32 | source.pod as u64));
         let identity = split_mix(place ^ (source.revision as u64) << 16);
-        let replica_set = split_mix(self.seed ^ ((source.service as u64) << 48 | source.revision as u64)) & 0xff_ffff_ffff;
+        let replica_set =
+            split_mix(self.seed ^ ((source.service as u64) << 48 | source.revision as u64)) & 0xff_ffff_ffff;
         Pod {
             instance_id: uuid(identity, split_mix(identity)),
             name: format!("{name}-{replica_set:010x}-{:05x}", identity & 0xf_ffff),
