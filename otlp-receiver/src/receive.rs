@@ -1,0 +1,36 @@
+//! The two OTLP transports. They differ in framing and in how an answer is written; both call [`crate::Ingest`].
+
+mod answer;
+mod grpc;
+mod http;
+
+pub use grpc::serve_grpc;
+pub use http::serve_http;
+
+use whence_schema::{Signal, TenantId};
+
+/// Bounds of one receiver.
+#[derive(Debug, Clone, Copy)]
+pub struct ReceiverLimits {
+    /// Largest request in bytes, as sent and also after decompression.
+    pub max_request_bytes: usize,
+    /// Requests handled at once; more are answered with a retryable error.
+    pub max_concurrent_requests: usize,
+}
+
+impl Default for ReceiverLimits {
+    fn default() -> Self {
+        Self { max_request_bytes: 64 << 20, max_concurrent_requests: 1_024 }
+    }
+}
+
+/// What a receiver is told at its start.
+#[derive(Debug, Clone)]
+pub struct ReceiverOptions {
+    /// Owner of everything that arrives.
+    pub tenant: TenantId,
+    /// Bounds.
+    pub limits: ReceiverLimits,
+    /// Signals that have a pipeline; others are refused.
+    pub signals: Vec<Signal>,
+}

@@ -1,0 +1,367 @@
+//! The configuration: the shape of the OpenTelemetry Collector's, unknown keys refused, nothing repaired silently.
+//!
+//! Defaults do not depend on the machine and are those of `config/otel.yaml`, which a test compares with
+//! [`Config::default`].
+
+mod load;
+mod units;
+
+pub use load::{ConfigError, load};
+pub use units::Age;
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use whence_otlp_receiver::Rule;
+
+/// Everything `whence serve` is told.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where telemetry comes in.
+    pub receivers: Receivers,
+    /// Where it goes.
+    pub exporters: Exporters,
+    /// Health, and the doors queries come through.
+    pub extensions: Extensions,
+    /// What of the above is used.
+    pub service: Service,
+}
+
+/// `receivers`
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Receivers {
+    /// The OTLP receiver.
+    pub otlp: Otlp,
+}
+
+/// `receivers.otlp`
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Otlp {
+    /// Its transports.
+    pub protocols: Protocols,
+}
+
+/// `receivers.otlp.protocols`
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Protocols {
+    /// OTLP over gRPC.
+    pub grpc: Grpc,
+    /// OTLP over HTTP.
+    pub http: Http,
+}
+
+/// `receivers.otlp.protocols.grpc`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grpc {
+    /// Address to listen on.
+    pub endpoint: SocketAddr,
+    /// Largest request, in MiB, as sent and after decompression.
+    pub max_recv_msg_size_mib: u32,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self { endpoint: SocketAddr::from(([127, 0, 0, 1], 4317)), max_recv_msg_size_mib: 64 }
+    }
+}
+
+/// `receivers.otlp.protocols.http`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Address to listen on.
+    pub endpoint: SocketAddr,
+    /// Largest request, in bytes, as sent and after decompression.
+    pub max_request_body_size: usize,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { endpoint: SocketAddr::from(([127, 0, 0, 1], 4318)), max_request_body_size: 64 << 20 }
+    }
+}
+
+/// `exporters`
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Exporters {
+    /// The store.
+    pub hypertables: Hypertables,
+}
+
+/// Kind of store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageKind {
+    /// A directory of Delta Lake tables with a write-ahead log.
+    Embedded,
+}
+
+/// What an acknowledgement promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Survives loss of power: fsync before the answer.
+    Fsync,
+    /// Survives a crash of the process, not of the system.
+    Os,
+}
+
+/// `exporters.hypertables`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hypertables {
+    /// Kind of store.
+    pub storage: StorageKind,
+    /// Its directory.
+    pub path: PathBuf,
+    /// When a request is acknowledged.
+    pub durability: Durability,
+    /// Log buffers, memtable and correlator windows together, in MiB (64 to 1,048,576).
+    pub memory_mib: usize,
+    /// How long rows are kept.
+    pub retention: Retention,
+    /// Series per tenant; further ones are counted in one overflow series.
+    pub max_series: usize,
+    /// Which events become what; the first matching rule decides. Unset: the OpenTelemetry conventions.
+    pub mapping_rules: Option<Vec<Rule>>,
+}
+
+impl Default for Hypertables {
+    fn default() -> Self {
+        Self {
+            storage: StorageKind::Embedded,
+            path: PathBuf::from("./data"),
+            durability: Durability::Fsync,
+            memory_mib: 1_024,
+            retention: Retention::default(),
+            max_series: 100_000,
+            mapping_rules: None,
+        }
+    }
+}
+
+/// `exporters.hypertables.retention`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Of `events`.
+    pub events: Age,
+    /// Of `metrics`.
+    pub metrics: Age,
+    /// Of `correlations`.
+    pub correlations: Age,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { events: Age::days(365), metrics: Age::days(365), correlations: Age::days(90) }
+    }
+}
+
+/// `extensions`
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Extensions {
+    /// Answers whether the server is ready.
+    pub health_check: HealthCheck,
+    /// The doors for SQL.
+    pub query: Query,
+}
+
+/// `extensions.health_check`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthCheck {
+    /// Address to listen on.
+    pub endpoint: SocketAddr,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self { endpoint: SocketAddr::from(([127, 0, 0, 1], 13_133)) }
+    }
+}
+
+/// `extensions.query`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Query {
+    /// `POST /v1/sql`.
+    pub http: Door,
+    /// PostgreSQL wire protocol.
+    pub pgwire: Door,
+    /// Longest run of one statement.
+    pub statement_timeout: Age,
+    /// Memory of all queries together, in MiB; beyond it they spill to disk or fail.
+    pub memory_mib: usize,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            http: Door { endpoint: SocketAddr::from(([127, 0, 0, 1], 4_319)) },
+            pgwire: Door { endpoint: SocketAddr::from(([127, 0, 0, 1], 15_432)) },
+            statement_timeout: Age::seconds(60),
+            memory_mib: 1_024,
+        }
+    }
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Door {
+    /// Address to listen on.
+    pub endpoint: SocketAddr,
+}
+
+/// Who may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Everyone who can reach the address.
+    None,
+}
+
+/// `service`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// Extensions in use.
+    pub extensions: Vec<String>,
+    /// Whence's own telemetry.
+    pub telemetry: Telemetry,
+    /// What flows where, by signal.
+    pub pipelines: BTreeMap<String, Pipeline>,
+    /// Must be `none` before an address off loopback is opened to everyone.
+    pub auth: Option<Auth>,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        let pipeline = || Pipeline { receivers: vec!["otlp".into()], exporters: vec!["hypertables".into()] };
+        Self {
+            extensions: vec!["health_check".into(), "query".into()],
+            telemetry: Telemetry::default(),
+            pipelines: ["traces", "logs", "metrics"].map(|s| (s.to_owned(), pipeline())).into(),
+            auth: None,
+        }
+    }
+}
+
+/// `service.telemetry`
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Own metrics.
+    pub metrics: OwnMetrics,
+}
+
+/// `service.telemetry.metrics`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OwnMetrics {
+    /// Address that serves them as Prometheus text.
+    pub address: SocketAddr,
+}
+
+impl Default for OwnMetrics {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 8_888)) }
+    }
+}
+
+/// One of `service.pipelines`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// Names from `receivers`.
+    pub receivers: Vec<String>,
+    /// Names from `exporters`.
+    pub exporters: Vec<String>,
+}
+
+impl Config {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    ///
+    /// Names the key, the value and the remedy.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let store = &self.exporters.hypertables;
+        let range = |key: &str, value: usize, low: usize, high: usize| {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            Err(ConfigError::value(key, &value.to_string(), &format!("use a number from {low} to {high}")))
+        };
+        range("exporters.hypertables.memory_mib", store.memory_mib, 64, 1 << 20)?;
+        range("exporters.hypertables.max_series", store.max_series, 1, 100_000_000)?;
+        range("extensions.query.memory_mib", self.extensions.query.memory_mib, 16, 1 << 20)?;
+        let protocols = &self.receivers.otlp.protocols;
+        let grpc_limit = protocols.grpc.max_recv_msg_size_mib as usize;
+        range("receivers.otlp.protocols.grpc.max_recv_msg_size_mib", grpc_limit, 1, 1_024)?;
+        let http_limit = protocols.http.max_request_body_size;
+        range("receivers.otlp.protocols.http.max_request_body_size", http_limit, 1_024, 1 << 30)?;
+        self.validate_service()?;
+        self.validate_exposure()
+    }
+
+    fn validate_service(&self) -> Result<(), ConfigError> {
+        let known = |key: &str, names: &[String], known: &[&str]| match names.iter().find(|n| !known.contains(&&n[..])) {
+            None => Ok(()),
+            Some(name) => Err(ConfigError::value(key, name, &format!("use one of: {}", known.join(", ")))),
+        };
+        known("service.extensions", &self.service.extensions, &["health_check", "query"])?;
+        for (signal, pipeline) in &self.service.pipelines {
+            let key = format!("service.pipelines.{signal}");
+            known("service.pipelines", std::slice::from_ref(signal), &["traces", "logs", "metrics"])?;
+            known(&format!("{key}.receivers"), &pipeline.receivers, &["otlp"])?;
+            known(&format!("{key}.exporters"), &pipeline.exporters, &["hypertables"])?;
+            if pipeline.receivers.is_empty() || pipeline.exporters.is_empty() {
+                return Err(ConfigError::value(&key, "[]", "name a receiver and an exporter, or remove the pipeline"));
+            }
+        }
+        if self.service.pipelines.is_empty() {
+            return Err(ConfigError::value("service.pipelines", "{}", "name at least one of traces, logs, metrics"));
+        }
+        Ok(())
+    }
+
+    /// Addresses others can reach need a word that everyone may come in.
+    fn validate_exposure(&self) -> Result<(), ConfigError> {
+        if self.service.auth == Some(Auth::None) {
+            return Ok(());
+        }
+        let protocols = &self.receivers.otlp.protocols;
+        let query = &self.extensions.query;
+        for (key, address) in [
+            ("receivers.otlp.protocols.grpc.endpoint", protocols.grpc.endpoint),
+            ("receivers.otlp.protocols.http.endpoint", protocols.http.endpoint),
+            ("extensions.query.http.endpoint", query.http.endpoint),
+            ("extensions.query.pgwire.endpoint", query.pgwire.endpoint),
+        ] {
+            if !address.ip().is_loopback() {
+                let remedy = "it can be reached from other machines and there are no API keys yet: listen on 127.0.0.1, \
+                              or say `service: { auth: none }` if everyone who reaches it may read and write";
+                return Err(ConfigError::value(key, &address.to_string(), remedy));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `name` is listed in `service.extensions`.
+    pub fn has_extension(&self, name: &str) -> bool {
+        self.service.extensions.iter().any(|e| e == name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

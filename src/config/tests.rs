@@ -1,0 +1,69 @@
+#![allow(clippy::unwrap_used)]
+
+use super::load::from_text;
+use super::*;
+use std::path::Path;
+
+fn error(text: &str) -> String {
+    from_text(Path::new("otel.yaml"), text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_documented_file_says_what_the_defaults_are() {
+    let text = include_str!("../../config/otel.yaml");
+    assert_eq!(from_text(Path::new("config/otel.yaml"), text).unwrap(), Config::default());
+}
+
+#[test]
+fn an_unknown_key_is_named_with_line_path_and_the_nearest_known_key() {
+    let message = error("exporters:\n  hypertables:\n    durabilty: fsync\n");
+    for part in ["otel.yaml, line 3", "exporters.hypertables", "durabilty", "did you mean `durability`?"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_key() {
+    let message = error("exporters: { hypertables: { retention: { events: 90 } } }");
+    assert!(message.contains("exporters.hypertables.retention.events") && message.contains("90d"), "{message}");
+    let message = error("exporters: { hypertables: { memory_mib: 1 } }");
+    assert!(message.contains("memory_mib is '1'") && message.contains("64"), "{message}");
+}
+
+#[test]
+fn an_address_others_can_reach_needs_auth_none() {
+    let open = "receivers: { otlp: { protocols: { grpc: { endpoint: 0.0.0.0:4317 } } } }\n";
+    assert!(error(open).contains("auth: none"));
+    from_text(Path::new("x"), &format!("{open}service: {{ auth: none }}\n")).unwrap();
+}
+
+#[test]
+fn a_pipeline_can_only_name_what_there_is() {
+    let message = error("service: { pipelines: { traces: { receivers: [jaeger], exporters: [hypertables] } } }");
+    assert!(message.contains("service.pipelines.traces.receivers is 'jaeger'"), "{message}");
+}
+
+#[test]
+fn the_environment_fills_in_and_a_missing_variable_is_named_with_its_line() {
+    let config = from_text(Path::new("x"), "exporters: { hypertables: { path: '${env:WHENCE_X:-/srv/a}' } }").unwrap();
+    assert_eq!(config.exporters.hypertables.path, PathBuf::from("/srv/a"));
+    let message = error("# ${env:IGNORED}\nexporters: { hypertables: { path: '${env:WHENCE_MISSING}' } }");
+    assert!(message.contains("line 2") && message.contains("WHENCE_MISSING"), "{message}");
+}
+
+#[test]
+fn the_command_line_wins_over_files_and_later_files_over_earlier_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let a = write("a.yaml", "exporters: { hypertables: { memory_mib: 100, path: /a } }");
+    let b = write("b.yaml", "exporters: { hypertables: { memory_mib: 200 } }");
+    let config = load(&[a, b], &["exporters.hypertables.durability=os".to_owned()]).unwrap();
+    let store = &config.exporters.hypertables;
+    assert_eq!((store.memory_mib, store.path.to_str(), store.durability), (200, Some("/a"), Durability::Os));
+    let message = load(&[], &["exporters.hypertable.path=x".to_owned()]).unwrap_err().to_string();
+    assert!(message.contains("did you mean `hypertables`?"), "{message}");
+}
