@@ -73,7 +73,7 @@ pub struct GroundTruth {
     pub kind: FaultKind,
     /// `service.name` of the service at fault, at least two calls away from the front end.
     pub culprit_service: String,
-    /// Name of the culprit's server spans that suffer, or the most frequent name if all do.
+    /// Name of the culprit's server spans that suffer, or of the most needed ones if all its operations do.
     pub culprit_operation: String,
     /// `server.address` of the database at fault, for [`FaultKind::SlowThenFailingDatabase`].
     pub database: Option<String>,
@@ -265,11 +265,6 @@ impl FaultPlan {
 
     fn active(&self, service: ServiceIndex, at: u64) -> Option<&Fault> {
         self.fault.as_ref().filter(|fault| fault.service == service && (fault.start..fault.end).contains(&at))
-    }
-
-    /// True where the fault is at work, whether or not this run will fail.
-    pub(crate) fn touches(&self, service: ServiceIndex, operation: usize, at: u64) -> bool {
-        self.active(service, at).is_some_and(|fault| fault.operation == operation)
     }
 
     pub(crate) fn effect(&self, rng: &mut ChaCha8Rng, service: ServiceIndex, operation: usize, at: u64) -> Effect {

@@ -32,10 +32,6 @@ pub(crate) struct Trace {
     pub(crate) spans: Items<Span>,
     pub(crate) logs: Items<LogRecord>,
     pub(crate) measurements: Vec<Measurement>,
-    /// The front end answered with an error.
-    pub(crate) failed: bool,
-    /// The operation at fault ran, while it was at fault.
-    pub(crate) touched: bool,
 }
 
 /// A duration for a histogram.
@@ -118,7 +114,7 @@ impl<'a> Traffic<'a> {
         };
         let mut walk = Walk { trace_id: self.trace_id(), visit, trace: Trace::default() };
         let arrival = Arrival { service: FRONTEND, operation, start, parent: None };
-        walk.trace.failed = self.serve(&mut walk, &arrival).failure.is_some();
+        self.serve(&mut walk, &arrival);
         walk.trace
     }
 
@@ -139,7 +135,6 @@ impl<'a> Traffic<'a> {
     fn serve(&mut self, walk: &mut Walk, arrival: &Arrival) -> Ended {
         let &Arrival { service, operation, start, parent } = arrival;
         let run = Run { source: self.source(service, start), operation, span_id: self.span_id(), start };
-        walk.trace.touched |= self.plan.touches(service, operation, start);
         let self_ms = self.topology.services[service].operations[operation].self_ms;
         let mut now = start + latency(self.rng, self_ms * 0.6);
         let effect = self.plan.effect(self.rng, service, operation, start);
