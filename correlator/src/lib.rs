@@ -1,1 +1,34 @@
-//! correlator
+//! Links between events, made as they arrive, and the table functions that follow them.
+//!
+//! ```text
+//! storage tail --batches in log order--> runner --> linker --> storage::append_correlations
+//!                                                     |
+//!                         window (spans seen lately)  +  pending (ends whose span has not been seen)
+//!                                                     |
+//!                    method/structural (pure): what a pair of ends means: call, failure, link, message, ...
+//!
+//! snapshot --> functions/{trace, causal_chain, service_graph} --> one batch of rows
+//! ```
+//!
+//! Each link is made once, when the later of its two ends is seen. A span that may have left the window, or was stored
+//! before this process started, is looked up in the store when an end has waited for it for a while.
+//!
+//! Not for: rows of `metrics`, or anything statistical about series; reading files (a snapshot does that).
+
+mod columns;
+mod error;
+mod linker;
+mod method;
+mod options;
+mod pending;
+mod recent;
+mod runner;
+mod span_links;
+mod state;
+mod statistics;
+mod window;
+
+pub use error::CorrelatorError;
+pub use options::CorrelatorOptions;
+pub use runner::Correlator;
+pub use statistics::CorrelatorStatistics;

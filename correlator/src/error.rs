@@ -1,0 +1,46 @@
+//! What can go wrong when linking or when answering a table function.
+
+use arrow::error::ArrowError;
+use whence_storage::StorageError;
+
+/// Every failure of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum CorrelatorError {
+    /// A batch does not have the stored columns of its table.
+    #[error("column {column} of a batch of {table} is missing or has another type than stored: was it made by this version?")]
+    Columns {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+    },
+    /// Links or results do not fit their schema.
+    #[error("cannot put {what} into columns")]
+    Arrow {
+        /// What was being built.
+        what: &'static str,
+        /// The cause.
+        source: ArrowError,
+    },
+    /// The store refused to take links or to answer a look-up.
+    #[error("cannot {what} the store")]
+    Storage {
+        /// What was attempted.
+        what: &'static str,
+        /// The cause.
+        source: Box<StorageError>,
+    },
+    /// The range holds more spans than a service graph is computed over.
+    #[error("more than {limit} spans between the two times: ask for a shorter range")]
+    RangeTooLarge {
+        /// Largest number of spans.
+        limit: usize,
+    },
+}
+
+impl CorrelatorError {
+    /// True when the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Storage { source, .. } if source.is_retryable())
+    }
+}

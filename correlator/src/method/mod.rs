@@ -1,0 +1,3 @@
+//! Correlation methods: pure functions, one file each.
+
+pub(crate) mod structural;
