@@ -1,0 +1,21 @@
+//! End to end: the real binary, real clients, real recordings. One test binary, so that nothing links twice; it knows
+//! Whence only from outside (HTTP, the command line, files).
+//!
+//! `server` starts Whence, `http` and `protobuf` speak to it, `recording` counts a recording without it; each other
+//! module is one topic.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod clients;
+mod crash;
+mod demo;
+mod golden;
+mod http;
+mod links;
+mod machine;
+mod operation;
+mod protobuf;
+mod protocol;
+mod recording;
+mod recordings;
+mod server;
+mod sql;
