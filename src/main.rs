@@ -1,1 +1,35 @@
-fn main() {}
+//! The `whence` binary: reads the command line and hands over to one module per command.
+
+mod commands;
+mod config;
+mod health;
+mod http_client;
+mod pipeline;
+mod shutdown;
+
+use clap::Parser;
+
+/// Memory comes and goes in large pieces on many threads here, which this allocator gives back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    let cli = commands::Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WHENCE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(cli.command.default_log()));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("whence: cannot start its threads: {error}");
+            return std::process::ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(commands::run(cli)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("whence: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

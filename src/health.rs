@@ -1,0 +1,117 @@
+//! Readiness at the health endpoint, own metrics as Prometheus text.
+
+use crate::pipeline::Sources;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use whence_schema::Relation;
+
+/// What stage the server is in.
+#[derive(Debug, Default)]
+pub struct Health {
+    stage: AtomicU8,
+    replayed_bytes: AtomicU64,
+    total_bytes: AtomicU64,
+    sources: OnceLock<Sources>,
+}
+
+const RECOVERING: u8 = 0;
+const READY: u8 = 1;
+
+impl Health {
+    /// The log is being replayed.
+    pub fn recovering(&self, replayed_bytes: u64, total_bytes: u64) {
+        self.replayed_bytes.store(replayed_bytes, Ordering::Relaxed);
+        self.total_bytes.store(total_bytes, Ordering::Relaxed);
+    }
+
+    /// All ports are open.
+    pub fn ready(&self, sources: Sources) {
+        let _ = self.sources.set(sources);
+        self.stage.store(READY, Ordering::Release);
+    }
+
+    /// The server is ending.
+    pub fn stopping(&self) {
+        self.stage.store(READY + 1, Ordering::Release);
+    }
+}
+
+/// `GET /`: 200 when ready, else 503 with the reason.
+pub fn health_router(health: Arc<Health>) -> Router {
+    Router::new().fallback(get(show_health)).with_state(health)
+}
+
+async fn show_health(State(health): State<Arc<Health>>) -> Response {
+    let (status, body) = match health.stage.load(Ordering::Acquire) {
+        RECOVERING => {
+            let (done, total) = (health.replayed_bytes.load(Ordering::Relaxed), health.total_bytes.load(Ordering::Relaxed));
+            let body = serde_json::json!({"status": "recovering", "replayed_bytes": done, "total_bytes": total});
+            (StatusCode::SERVICE_UNAVAILABLE, body)
+        }
+        READY => (StatusCode::OK, serde_json::json!({"status": "ready"})),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({"status": "stopping"})),
+    };
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+/// `GET /metrics`
+pub fn metrics_router(health: Arc<Health>) -> Router {
+    Router::new().route("/metrics", get(show_metrics)).with_state(health)
+}
+
+async fn show_metrics(State(health): State<Arc<Health>>) -> Response {
+    let Some(sources) = health.sources.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the log is being replayed\n").into_response();
+    };
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics_text(sources)).into_response()
+}
+
+fn metrics_text(sources: &Sources) -> String {
+    let ingest = sources.ingest.statistics();
+    let store = sources.store.statistics();
+    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let correlator = &sources.correlator;
+    let mut out = String::with_capacity(4_096);
+    let mut metric = |name: &str, kind: &str, help: &str, value: u64| {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+    };
+    let (c, g) = ("counter", "gauge");
+    metric("whence_receiver_requests_total", c, "OTLP requests accepted.", of(&ingest.requests));
+    metric("whence_receiver_duplicate_requests_total", c, "Requests sent before.", of(&ingest.duplicate_requests));
+    metric("whence_receiver_undecodable_requests_total", c, "Requests that were no OTLP.", of(&ingest.undecodable_requests));
+    metric("whence_receiver_refused_requests_total", c, "Requests told to come back.", of(&ingest.refused_requests));
+    metric("whence_receiver_stored_items_total", c, "Spans, log records and points stored.", of(&ingest.items_stored));
+    metric("whence_receiver_rejected_items_total", c, "Items refused as wrong.", of(&ingest.items_rejected));
+    metric("whence_receiver_in_flight_bytes", g, "Bytes of requests under way.", of(&ingest.in_flight_bytes));
+    metric("whence_log_bytes", g, "Bytes of the write-ahead log.", store.log_bytes);
+    metric("whence_log_poisoned", g, "1 after an fsync failed; restart needed.", store.log_poisoned.into());
+    metric("whence_memory_bytes", g, "Rows and requests held in memory.", store.memory_bytes);
+    metric("whence_memory_limit_bytes", g, "Limit of the above.", store.memory_limit_bytes);
+    metric("whence_memtable_rows", g, "Rows not yet in chunks.", store.memtable_rows);
+    metric("whence_series", g, "Metric series known.", store.series);
+    metric("whence_chunks", g, "Chunk files.", store.chunks);
+    metric("whence_chunk_rows", g, "Rows in chunk files.", store.chunk_rows);
+    metric("whence_chunk_bytes", g, "Bytes of chunk files.", store.chunk_bytes);
+    metric("whence_flushes_total", c, "Memtables written to chunks.", store.flushes);
+    metric("whence_commits_total", c, "Delta Lake commits.", store.commits);
+    metric("whence_commit_failures_total", c, "Delta Lake commits that failed.", store.commit_failures);
+    metric("whence_compactions_total", c, "Chunk files joined.", store.compactions);
+    metric("whence_correlator_window_spans", g, "Spans whose ends can be linked from memory.", correlator.window_spans());
+    metric("whence_correlator_evicted_spans_total", c, "Spans that left the window.", correlator.evicted_spans());
+    metric("whence_correlator_pending_ends", g, "Ends that wait for a span.", correlator.pending_ends());
+    metric("whence_correlator_dropped_ends_total", c, "Waiting ends dropped for want of memory.", correlator.dropped_ends());
+    metric("whence_correlator_looked_up_spans_total", c, "Spans looked up in the store.", correlator.looked_up_spans());
+    metric("whence_correlator_lag_nanoseconds", g, "From accepting to linking.", correlator.lag_nanos());
+    let name = "whence_correlator_links_total";
+    let _ = writeln!(out, "# HELP {name} Links stored, by relation.\n# TYPE {name} counter");
+    for relation in Relation::ALL {
+        let _ = writeln!(out, "{name}{{relation=\"{relation}\"}} {}", correlator.links(*relation));
+    }
+    out
+}
