@@ -196,9 +196,8 @@ impl Server {
 
     /// The answer to a SQL statement, as it came.
     pub(crate) fn sql_answer(&self, statement: &str) -> Answer {
-        let body = serde_json::json!({ "sql": statement }).to_string();
-        let headers = [("content-type", "application/json"), ("accept", "application/json")];
-        http::request(self.ports.query, "POST", "/v1/sql", &headers, body.as_bytes()).unwrap()
+        let headers = [("content-type", "text/plain")];
+        http::request(self.ports.query, "POST", "/v1/sql?format=json", &headers, statement.as_bytes()).unwrap()
     }
 
     /// Endpoint of OTLP/gRPC as a URL.

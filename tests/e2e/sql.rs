@@ -15,6 +15,7 @@ impl Rows {
     /// From the JSON answer.
     pub(crate) fn from_json(answer: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("not a text: {value}")).to_owned();
+        assert_ne!(answer["truncated"], true, "the row limit cut the answer");
         let columns = answer["columns"].as_array().unwrap_or_else(|| panic!("no columns in {answer}"));
         Self {
             columns: columns.iter().map(|column| (text(&column["name"]), text(&column["type"]))).collect(),
