@@ -6,6 +6,7 @@ mod health;
 mod http_client;
 mod pipeline;
 mod shutdown;
+mod table_functions;
 
 use clap::Parser;
 

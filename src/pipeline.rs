@@ -215,7 +215,7 @@ fn receiver_options(config: &Config, max_request_bytes: usize) -> ReceiverOption
 
 fn query_options(config: &Config) -> QueryOptions {
     let query = &config.extensions.query;
-    // "off" is a timeout nobody lives to see.
-    let statement_timeout = query.statement_timeout.0.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
+    // Zero is how the engine spells "off".
+    let statement_timeout = query.statement_timeout.0.unwrap_or(Duration::ZERO);
     QueryOptions { statement_timeout, memory_bytes: query.memory_mib << 20, ..QueryOptions::default() }
 }
