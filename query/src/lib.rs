@@ -1,1 +1,27 @@
-//! query
+//! SQL over the store: sessions of one tenant, the tables and functions they see, and the doors they come through.
+//!
+//! ```text
+//! serve::pgwire, serve::http -> Session::execute -> statement (parse, allow-list) -> one snapshot
+//!   -> provider::catalog (views over stored columns) -> DataFusion, on threads of its own -> QueryStream -> encoded rows
+//! ```
+//!
+//! Reading only: rows enter through `whence_storage::Store::append`, never through SQL. The correlator's table functions
+//! are handed in by whoever builds the engine.
+
+mod engine;
+mod error;
+mod functions;
+mod parameter;
+mod provider;
+pub mod serve;
+mod session;
+mod settings;
+mod statement;
+
+pub use engine::{QueryEngine, QueryOptions};
+pub use error::{QueryError, SqlState};
+pub use functions::table::{Argument, ArgumentKind, TableFunction, TableFunctionCall};
+pub use parameter::{Parameter, ParameterType};
+pub use session::{Answer, Description, QueryStream, Session};
+pub use settings::Settings;
+pub use statement::Parsed;

@@ -1,0 +1,202 @@
+//! What all sessions share: functions, catalog descriptions, limits, and the threads that queries run on.
+
+use crate::error::QueryError;
+use crate::functions::table::{BoundTableFunction, TableFunction};
+use crate::functions::{json, postgres, sketch, sketch_aggregate, time_bucket, uuid};
+use crate::provider::catalog::{DescribingSchemas, StatementCatalog};
+use crate::provider::information_schema::DATABASE;
+use crate::session::Session;
+use crate::settings::Settings;
+use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
+use datafusion::common::config::Dialect;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::{FunctionRegistry, SessionState};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use whence_schema::TenantId;
+use whence_storage::{Snapshot, Store};
+
+/// Limits of queries.
+#[derive(Debug, Clone)]
+pub struct QueryOptions {
+    /// Threads that compute, apart from those that receive. Default 2.
+    pub threads: usize,
+    /// Bytes that all queries together may hold; sorts, joins and aggregations beyond it go to disk. Default 1 GiB.
+    pub memory_bytes: usize,
+    /// Where they go. `None`: nowhere, the query fails. Default: the system's folder for temporary files.
+    pub spill_directory: Option<PathBuf>,
+    /// Time for a statement, unless a session sets its own. Zero is no limit. Default 60 s.
+    pub statement_timeout: Duration,
+    /// Statements that run at one time; others wait, within their time. Default 32.
+    pub concurrent_statements: usize,
+    /// Connections over the PostgreSQL wire at one time. Default 200.
+    pub max_connections: usize,
+    /// Rows of an HTTP answer, unless it is streamed. Default 100,000.
+    pub http_rows: usize,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self {
+            threads: 2,
+            memory_bytes: 1 << 30,
+            spill_directory: Some(std::env::temp_dir()),
+            statement_timeout: Duration::from_secs(60),
+            concurrent_statements: 32,
+            max_connections: 200,
+            http_rows: 100_000,
+        }
+    }
+}
+
+/// Answers SQL over a store. Cheap to clone.
+#[derive(Clone)]
+pub struct QueryEngine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    base: SessionState,
+    describing: DescribingSchemas,
+    functions: Vec<TableFunction>,
+    options: QueryOptions,
+    statements: Arc<Semaphore>,
+    runtime: QueryRuntime,
+}
+
+/// Threads of queries. Dropped without waiting: whoever drops the engine may be a task.
+struct QueryRuntime(Option<tokio::runtime::Runtime>);
+
+impl Drop for QueryRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl QueryEngine {
+    /// An engine over `store`, with table functions of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// If threads cannot be started, or the spill directory cannot be used.
+    pub fn new(store: Store, functions: Vec<TableFunction>, options: QueryOptions) -> Result<Self, QueryError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(options.threads.max(1))
+            .max_blocking_threads(options.threads.max(1) * 4)
+            .thread_name("query")
+            .enable_all()
+            .build()
+            .map_err(|error| QueryError::Internal(format!("query threads cannot be started: {error}")))?;
+        let context = base_context(&options)?;
+        let describing = DescribingSchemas::install(&context)?;
+        let base = register(context.state())?;
+        let statements = Arc::new(Semaphore::new(options.concurrent_statements.max(1)));
+        let runtime = QueryRuntime(Some(runtime));
+        Ok(Self { shared: Arc::new(Shared { store, base, describing, functions, options, statements, runtime }) })
+    }
+
+    /// A session that sees the rows of `tenant`, and no others.
+    pub fn session(&self, tenant: TenantId) -> Session {
+        Session::new(self.clone(), tenant)
+    }
+
+    /// The limits.
+    pub fn options(&self) -> &QueryOptions {
+        &self.shared.options
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::new(self.shared.store.snapshot())
+    }
+
+    pub(crate) fn statements(&self) -> Arc<Semaphore> {
+        self.shared.statements.clone()
+    }
+
+    /// The threads of queries; `None` never happens while the engine lives.
+    pub(crate) fn handle(&self) -> Option<tokio::runtime::Handle> {
+        self.shared.runtime.0.as_ref().map(|runtime| runtime.handle().clone())
+    }
+
+    /// Everything one statement of a session may name, over one snapshot.
+    pub(crate) fn statement_context(
+        &self,
+        snapshot: Arc<Snapshot>,
+        tenant: &TenantId,
+        settings: Arc<Settings>,
+    ) -> Result<SessionContext, QueryError> {
+        let shared = &self.shared;
+        let catalogs = MemoryCatalogProviderList::new();
+        let catalog = StatementCatalog {
+            store: shared.store.clone(),
+            snapshot: snapshot.clone(),
+            tenant: tenant.clone(),
+            describing: shared.describing.clone(),
+        };
+        catalogs.register_catalog(DATABASE.to_owned(), Arc::new(catalog));
+        let mut state =
+            SessionStateBuilder::new_from_existing(shared.base.clone()).with_catalog_list(Arc::new(catalogs)).build();
+        state.register_udf(Arc::new(postgres::CurrentSetting::of(settings)))?;
+        for function in &shared.functions {
+            let bound =
+                BoundTableFunction { function: function.clone(), snapshot: snapshot.clone(), tenant: tenant.clone() };
+            state.register_udtf(function.name, Arc::new(bound));
+        }
+        Ok(SessionContext::new_with_state(state))
+    }
+}
+
+fn base_context(options: &QueryOptions) -> Result<SessionContext, QueryError> {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(DATABASE, "public")
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(false)
+        .with_target_partitions(options.threads.max(1));
+    let settings = config.options_mut();
+    settings.execution.time_zone = Some("UTC".to_owned());
+    settings.sql_parser.dialect = Dialect::PostgreSQL;
+    settings.execution.parquet.pushdown_filters = true;
+    settings.execution.parquet.reorder_filters = true;
+    let tracked = NonZeroUsize::new(5).unwrap_or(NonZeroUsize::MIN);
+    let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), tracked);
+    let disk = match &options.spill_directory {
+        Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
+        None => DiskManagerMode::Disabled,
+    };
+    let environment = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(pool))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
+        .build_arc()?;
+    Ok(SessionContext::new_with_config_rt(config, environment))
+}
+
+/// Our functions, operators and types, on top of DataFusion's and pg_catalog's.
+fn register(state: SessionState) -> Result<SessionState, QueryError> {
+    let types =
+        Arc::new(uuid::SqlTypes(Some(Arc::new(datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner))));
+    let mut state = SessionStateBuilder::new_from_existing(state).with_type_planner(types).build();
+    state.register_expr_planner(Arc::new(json::JsonOperators))?;
+    state.register_expr_planner(Arc::new(uuid::UuidComparison))?;
+    state.register_function_rewrite(Arc::new(uuid::UuidRewrite))?;
+    for function in json::functions() {
+        state.register_udf(function)?;
+    }
+    for function in postgres::constants() {
+        state.register_udf(Arc::new(function))?;
+    }
+    state.register_udf(Arc::new(ScalarUDF::from(time_bucket::TimeBucket::default())))?;
+    state.register_udf(Arc::new(ScalarUDF::from(sketch::ApproxPercentile::default())))?;
+    state.register_udaf(Arc::new(AggregateUDF::clone(&sketch_aggregate::rollup())))?;
+    Ok(state)
+}

@@ -1,0 +1,287 @@
+//! What can go wrong with a statement, in PostgreSQL's vocabulary: every error has an SQLSTATE.
+
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
+use std::fmt;
+use std::time::Duration;
+
+/// A five-letter error code as PostgreSQL documents it (Appendix A, "PostgreSQL Error Codes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SqlState(pub &'static str);
+
+#[allow(missing_docs)]
+impl SqlState {
+    pub const PROTOCOL_VIOLATION: Self = Self("08P01");
+    pub const FEATURE_NOT_SUPPORTED: Self = Self("0A000");
+    pub const DATA_EXCEPTION: Self = Self("22000");
+    pub const DIVISION_BY_ZERO: Self = Self("22012");
+    pub const INVALID_PARAMETER_VALUE: Self = Self("22023");
+    pub const INVALID_TEXT_REPRESENTATION: Self = Self("22P02");
+    pub const READ_ONLY: Self = Self("25006");
+    pub const INVALID_STATEMENT_NAME: Self = Self("26000");
+    pub const INVALID_CURSOR_NAME: Self = Self("34000");
+    pub const INVALID_DATABASE: Self = Self("3D000");
+    pub const SYNTAX_OR_ACCESS: Self = Self("42000");
+    pub const SYNTAX: Self = Self("42601");
+    pub const UNDEFINED_COLUMN: Self = Self("42703");
+    pub const UNDEFINED_OBJECT: Self = Self("42704");
+    pub const UNDEFINED_FUNCTION: Self = Self("42883");
+    pub const UNDEFINED_TABLE: Self = Self("42P01");
+    pub const AMBIGUOUS_COLUMN: Self = Self("42702");
+    pub const DATATYPE_MISMATCH: Self = Self("42804");
+    pub const OUT_OF_MEMORY: Self = Self("53200");
+    pub const TOO_MANY_CONNECTIONS: Self = Self("53300");
+    pub const PROGRAM_LIMIT_EXCEEDED: Self = Self("54000");
+    pub const CANCELED: Self = Self("57014");
+    pub const SHUTDOWN: Self = Self("57P01");
+    pub const INTERNAL: Self = Self("XX000");
+}
+
+impl fmt::Display for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Why a statement was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The text is no SQL.
+    #[error("syntax error: {0}")]
+    Syntax(#[source] ParserError),
+    /// The statement would change something.
+    #[error("cannot execute {statement}: SQL is read-only here")]
+    ReadOnly {
+        /// First words of the statement.
+        statement: String,
+    },
+    /// Known to PostgreSQL, not to Whence.
+    #[error("{what} is not supported")]
+    NotSupported {
+        /// Statement or feature.
+        what: String,
+    },
+    /// A setting that does not exist.
+    #[error("unrecognized configuration parameter \"{name}\"")]
+    UnknownSetting {
+        /// As written.
+        name: String,
+    },
+    /// A setting's value that cannot be used.
+    #[error("invalid value for parameter \"{name}\": \"{value}\"")]
+    InvalidSetting {
+        /// The setting.
+        name: String,
+        /// As written.
+        value: String,
+    },
+    /// A parameter (`$1`) that is missing, or that does not read as its type.
+    #[error("parameter ${position}: {problem}")]
+    Parameter {
+        /// Counted from 1.
+        position: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A text that does not read as the type it is used as.
+    #[error("{problem}")]
+    InvalidText {
+        /// What does not read as what.
+        problem: String,
+    },
+    /// A function that does not exist, or not with these arguments.
+    #[error("{problem}")]
+    UndefinedFunction {
+        /// What was called how.
+        problem: String,
+    },
+    /// An argument that a function cannot use.
+    #[error("{function}, argument {position}: {problem}")]
+    InvalidArgument {
+        /// The function.
+        function: &'static str,
+        /// Counted from 1.
+        position: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The time for a statement has passed.
+    #[error("canceling statement due to statement timeout after {0:?}")]
+    Timeout(Duration),
+    /// Somebody asked to stop, or went away.
+    #[error("canceling statement due to user request")]
+    Canceled,
+    /// The server is stopping.
+    #[error("canceling statement because the server is shutting down")]
+    Shutdown,
+    /// Planning or execution failed.
+    #[error("{}", message_of(.0))]
+    Engine(#[source] Box<DataFusionError>),
+    /// The store did not answer.
+    #[error(transparent)]
+    Storage(#[from] whence_storage::StorageError),
+    /// Anything else, with the place where it happened.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<DataFusionError> for QueryError {
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::SQL(error, _) => Self::Syntax(*error),
+            DataFusionError::External(inner) => match inner.downcast::<QueryError>() {
+                Ok(own) => *own,
+                Err(inner) => Self::Engine(Box::new(DataFusionError::External(inner))),
+            },
+            other => Self::Engine(Box::new(other)),
+        }
+    }
+}
+
+impl From<arrow::error::ArrowError> for QueryError {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        DataFusionError::from(error).into()
+    }
+}
+
+impl From<QueryError> for DataFusionError {
+    fn from(error: QueryError) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
+impl QueryError {
+    /// The code that clients act upon.
+    pub fn sqlstate(&self) -> SqlState {
+        match self {
+            Self::Syntax(_) => SqlState::SYNTAX,
+            Self::ReadOnly { .. } => SqlState::READ_ONLY,
+            Self::NotSupported { .. } => SqlState::FEATURE_NOT_SUPPORTED,
+            Self::UnknownSetting { .. } => SqlState::UNDEFINED_OBJECT,
+            Self::InvalidSetting { .. } => SqlState::INVALID_PARAMETER_VALUE,
+            Self::Parameter { .. } | Self::InvalidText { .. } => SqlState::INVALID_TEXT_REPRESENTATION,
+            Self::UndefinedFunction { .. } => SqlState::UNDEFINED_FUNCTION,
+            Self::InvalidArgument { .. } => SqlState::INVALID_PARAMETER_VALUE,
+            Self::Timeout(_) | Self::Canceled => SqlState::CANCELED,
+            Self::Shutdown => SqlState::SHUTDOWN,
+            Self::Engine(error) => state_of(error),
+            Self::Storage(_) | Self::Internal(_) => SqlState::INTERNAL,
+        }
+    }
+
+    /// What the user can do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::ReadOnly { .. } => {
+                Some("Data enters through OTLP; SELECT, WITH, VALUES, EXPLAIN and SHOW are answered.")
+            }
+            Self::Timeout(_) => {
+                Some("Narrow the time range, or raise statement_timeout (SET statement_timeout = '5min').")
+            }
+            Self::Engine(error) if state_of(error) == SqlState::OUT_OF_MEMORY => {
+                Some("Narrow the time range or the columns; the limit is the query memory of the configuration.")
+            }
+            _ => None,
+        }
+    }
+
+    /// True if the fault is in the statement, not in the server.
+    pub fn is_callers_fault(&self) -> bool {
+        !matches!(self.sqlstate().0, "XX000" | "53200" | "57P01" | "57014")
+    }
+}
+
+/// The innermost error: outer layers add only where DataFusion noticed it.
+fn root_of(error: &DataFusionError) -> &DataFusionError {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => root_of(inner),
+        DataFusionError::Shared(inner) => root_of(inner),
+        DataFusionError::Collection(errors) => errors.first().map_or(error, root_of),
+        DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
+            arrow::error::ArrowError::ExternalError(source) => {
+                source.downcast_ref::<DataFusionError>().map_or(error, root_of)
+            }
+            _ => error,
+        },
+        other => other,
+    }
+}
+
+fn state_of(error: &DataFusionError) -> SqlState {
+    use arrow::error::ArrowError;
+    let error = root_of(error);
+    match error {
+        DataFusionError::SQL(..) => SqlState::SYNTAX,
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { .. } => SqlState::UNDEFINED_COLUMN,
+            SchemaError::AmbiguousReference { .. } => SqlState::AMBIGUOUS_COLUMN,
+            _ => SqlState::SYNTAX_OR_ACCESS,
+        },
+        DataFusionError::NotImplemented(_) => SqlState::FEATURE_NOT_SUPPORTED,
+        DataFusionError::ResourcesExhausted(_) => SqlState::OUT_OF_MEMORY,
+        DataFusionError::Plan(message) => state_of_plan_message(message),
+        DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
+            ArrowError::DivideByZero => SqlState::DIVISION_BY_ZERO,
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => SqlState::INVALID_TEXT_REPRESENTATION,
+            ArrowError::ArithmeticOverflow(_) | ArrowError::ComputeError(_) => SqlState::DATA_EXCEPTION,
+            _ => SqlState::INTERNAL,
+        },
+        DataFusionError::Execution(_) => SqlState::DATA_EXCEPTION,
+        DataFusionError::External(source) => {
+            source.downcast_ref::<QueryError>().map_or(SqlState::INTERNAL, QueryError::sqlstate)
+        }
+        _ => SqlState::INTERNAL,
+    }
+}
+
+/// DataFusion tells these apart in words only.
+fn state_of_plan_message(message: &str) -> SqlState {
+    let is = |part: &str| message.contains(part);
+    if message.starts_with("table function") || is("Invalid function") || is("No function matches") {
+        SqlState::UNDEFINED_FUNCTION
+    } else if message.starts_with("table '") && is("not found") {
+        SqlState::UNDEFINED_TABLE
+    } else if is("No field named") || is("field not found") {
+        SqlState::UNDEFINED_COLUMN
+    } else if is("coerce") || is("Cannot infer common argument type") {
+        SqlState::DATATYPE_MISMATCH
+    } else {
+        SqlState::SYNTAX_OR_ACCESS
+    }
+}
+
+fn message_of(error: &DataFusionError) -> String {
+    let root = root_of(error);
+    let text = match root {
+        DataFusionError::Plan(text)
+        | DataFusionError::Execution(text)
+        | DataFusionError::ResourcesExhausted(text)
+        | DataFusionError::NotImplemented(text) => text.clone(),
+        DataFusionError::SchemaError(schema, _) => schema.to_string(),
+        DataFusionError::External(source) => source.to_string(),
+        other => other.to_string(),
+    };
+    // A backtrace belongs into the log, not to the client.
+    text.split("\n\nbacktrace:").next().unwrap_or(&text).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_engine_get_the_codes_clients_expect() {
+        let plan = |text: &str| QueryError::from(DataFusionError::Plan(text.to_owned())).sqlstate();
+        assert_eq!(plan("table 'whence.public.nope' not found"), SqlState::UNDEFINED_TABLE);
+        assert_eq!(plan("Invalid function 'nope'."), SqlState::UNDEFINED_FUNCTION);
+        let nested = DataFusionError::Context("x".into(), Box::new(DataFusionError::ResourcesExhausted("pool".into())));
+        assert_eq!(QueryError::from(nested).sqlstate(), SqlState::OUT_OF_MEMORY);
+    }
+
+    #[test]
+    fn an_own_error_survives_the_way_through_the_engine() {
+        let error = QueryError::from(DataFusionError::from(QueryError::Canceled));
+        assert!(matches!(error, QueryError::Canceled));
+    }
+}

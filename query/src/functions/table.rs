@@ -1,0 +1,172 @@
+//! Table functions given by whoever builds the engine: `SELECT * FROM causal_chain('...')`.
+
+use crate::error::QueryError;
+use crate::functions::uuid::parse_uuid;
+use crate::provider::fetched::conform;
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl};
+use datafusion::common::Result;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::scalar::ScalarValue;
+use std::fmt;
+use std::sync::Arc;
+use whence_schema::{EventId, TenantId, TraceId, UnixNanos};
+use whence_storage::Snapshot;
+
+/// What an argument means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArgumentKind {
+    /// An id: a uuid, or its text.
+    Uuid,
+    /// A trace id: 32 hexadecimal digits, or a uuid.
+    TraceId,
+    /// A point in time: a timestamp, or its text.
+    Timestamp,
+}
+
+/// An argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Argument {
+    /// An id.
+    Uuid(EventId),
+    /// A trace id.
+    TraceId(TraceId),
+    /// A point in time.
+    Timestamp(UnixNanos),
+}
+
+/// Computes the rows. May block: it runs on a thread for blocking work.
+pub type TableFunctionCall =
+    Arc<dyn Fn(&Snapshot, &TenantId, &[Argument]) -> Result<RecordBatch, String> + Send + Sync>;
+
+/// A function that answers with rows.
+#[derive(Clone)]
+pub struct TableFunction {
+    /// Name in SQL.
+    pub name: &'static str,
+    /// Arguments, all of them required.
+    pub arguments: &'static [ArgumentKind],
+    /// Columns of the answer; 16-byte columns are UUIDs.
+    pub schema: SchemaRef,
+    /// What it does.
+    pub call: TableFunctionCall,
+}
+
+impl fmt::Debug for TableFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableFunction").field("name", &self.name).field("arguments", &self.arguments).finish()
+    }
+}
+
+/// A table function over the snapshot of one statement.
+#[derive(Debug)]
+pub(crate) struct BoundTableFunction {
+    pub(crate) function: TableFunction,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) tenant: TenantId,
+}
+
+impl TableFunctionImpl for BoundTableFunction {
+    fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let TableFunction { name, arguments, .. } = &self.function;
+        if args.exprs().len() != arguments.len() {
+            let problem = format!("function {name} takes {} arguments, not {}", arguments.len(), args.exprs().len());
+            return Err(QueryError::UndefinedFunction { problem }.into());
+        }
+        let values = args.exprs().iter().zip(*arguments).enumerate();
+        let values = values.map(|(position, (value, kind))| {
+            read(value, *kind).map_err(|problem| QueryError::InvalidArgument {
+                function: name,
+                position: position + 1,
+                problem,
+            })
+        });
+        Ok(Arc::new(CallTable {
+            function: self.function.clone(),
+            snapshot: self.snapshot.clone(),
+            tenant: self.tenant.clone(),
+            arguments: values.collect::<Result<Option<Vec<_>>, _>>()?,
+        }))
+    }
+}
+
+/// `None` for a parameter that has no value yet: the statement is only described.
+fn read(value: &Expr, kind: ArgumentKind) -> Result<Option<Argument>, String> {
+    let value = match value {
+        Expr::Literal(value, _) => value,
+        Expr::Cast(cast) => return read(&cast.expr, kind),
+        Expr::Alias(alias) => return read(&alias.expr, kind),
+        Expr::Placeholder(_) => return Ok(None),
+        other => return Err(format!("'{other}' is no constant")),
+    };
+    let text = value.try_as_str().flatten();
+    let uuid = match (value, text) {
+        (ScalarValue::FixedSizeBinary(16, Some(bytes)), _) => bytes.as_slice().try_into().ok().map(u128::from_be_bytes),
+        (_, Some(text)) if kind != ArgumentKind::Timestamp => {
+            Some(parse_uuid(text).map_err(|error| QueryError::from(error).to_string())?.0)
+        }
+        _ => None,
+    };
+    let argument = match kind {
+        ArgumentKind::Uuid => uuid.map(|id| Argument::Uuid(EventId(id))),
+        ArgumentKind::TraceId => uuid.and_then(|id| TraceId::from_slice(&id.to_be_bytes())).map(Argument::TraceId),
+        ArgumentKind::Timestamp => nanos(value, text).map(|nanos| Argument::Timestamp(UnixNanos(nanos))),
+    };
+    argument.map(Some).ok_or_else(|| format!("{value} is no {kind:?}"))
+}
+
+fn nanos(value: &ScalarValue, text: Option<&str>) -> Option<i64> {
+    match value {
+        ScalarValue::TimestampSecond(Some(value), _) => value.checked_mul(1_000_000_000),
+        ScalarValue::TimestampMillisecond(Some(value), _) => value.checked_mul(1_000_000),
+        ScalarValue::TimestampMicrosecond(Some(value), _) => value.checked_mul(1_000),
+        ScalarValue::TimestampNanosecond(Some(value), _) => Some(*value),
+        ScalarValue::Date32(Some(days)) => i64::from(*days).checked_mul(86_400_000_000_000),
+        _ => string_to_timestamp_nanos(text?).ok(),
+    }
+}
+
+#[derive(Debug)]
+struct CallTable {
+    function: TableFunction,
+    snapshot: Arc<Snapshot>,
+    tenant: TenantId,
+    arguments: Option<Vec<Argument>>,
+}
+
+#[async_trait]
+impl TableProvider for CallTable {
+    fn schema(&self) -> SchemaRef {
+        self.function.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let name = self.function.name;
+        let Some(arguments) = self.arguments.clone() else {
+            return Err(QueryError::Internal(format!("{name}: an argument has no value")).into());
+        };
+        let (call, snapshot, tenant) = (self.function.call.clone(), self.snapshot.clone(), self.tenant.clone());
+        let rows = tokio::task::spawn_blocking(move || call(&snapshot, &tenant, &arguments))
+            .await
+            .map_err(|error| QueryError::Internal(format!("{name}: {error}")))?
+            .map_err(|problem| QueryError::Internal(format!("{name}: {problem}")))?;
+        let rows = conform(&rows, &self.function.schema)?;
+        Ok(MemorySourceConfig::try_new_exec(&[vec![rows]], self.function.schema.clone(), projection.cloned())?)
+    }
+}

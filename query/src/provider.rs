@@ -1,0 +1,17 @@
+//! Tables as SQL sees them, over one snapshot of the store.
+//!
+//! ```text
+//! raw::RawTable          stored columns: memtable batches + chunk files, tenant filter always, chunks pruned by time
+//!   -> lookup            conditions on ids become conditions on stored columns (bloom filters, statistics)
+//! views::events ...      projections (metrics: aggregation) over it: the columns users know; inlined when planned
+//! catalog                schemas public, whence, information_schema, pg_catalog
+//! ```
+
+pub(crate) mod catalog;
+pub(crate) mod fetched;
+pub(crate) mod information_schema;
+pub(crate) mod lookup;
+pub(crate) mod pg_attribute;
+pub(crate) mod raw;
+pub(crate) mod user_columns;
+pub(crate) mod views;

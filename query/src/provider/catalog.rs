@@ -1,0 +1,133 @@
+//! The catalog of one statement: every name in it means the same snapshot.
+
+use super::fetched::{Fetched, FetchedTable};
+use super::information_schema::{DATABASE, InformationSchema};
+use super::pg_attribute::{PgCatalog, described};
+use super::user_columns::{ASSET_METADATA, INGEST_LEDGER, PUBLIC, WHENCE, catalog};
+use super::views;
+use async_trait::async_trait;
+use datafusion::catalog::view::ViewTable;
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use datafusion::common::Result;
+use datafusion::datasource::TableProvider;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::prelude::SessionContext;
+use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
+use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
+use std::fmt;
+use std::sync::Arc;
+use whence_schema::{Table, TenantId};
+use whence_storage::{Snapshot, Store};
+
+const PG_CATALOG: &str = "pg_catalog";
+const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// Schemas that describe, and do not depend on the snapshot.
+#[derive(Debug, Clone)]
+pub(crate) struct DescribingSchemas {
+    pg_catalog: Arc<dyn SchemaProvider>,
+    information_schema: Arc<dyn SchemaProvider>,
+}
+
+impl DescribingSchemas {
+    /// Registers pg_catalog's functions in `context`, whose catalog then lists empty tables for pg_catalog to describe.
+    pub(crate) fn install(context: &SessionContext) -> Result<Self> {
+        let database = Arc::new(MemoryCatalogProvider::new());
+        for name in [PUBLIC, WHENCE] {
+            let schema = MemorySchemaProvider::new();
+            for table in catalog().into_iter().filter(|table| table.schema == name) {
+                schema.register_table(table.name.to_owned(), Arc::new(EmptyTable::new(described(&table.columns))))?;
+            }
+            database.register_schema(name, Arc::new(schema))?;
+        }
+        let information_schema: Arc<dyn SchemaProvider> = Arc::new(InformationSchema::new()?);
+        database.register_schema(INFORMATION_SCHEMA, information_schema.clone())?;
+        context.register_catalog(DATABASE, database.clone());
+        setup_pg_catalog(context, DATABASE, EmptyContextProvider).map_err(|error| *error)?;
+        let pg_catalog = database
+            .schema(PG_CATALOG)
+            .ok_or_else(|| crate::error::QueryError::Internal("pg_catalog was not registered".to_owned()))?;
+        Ok(Self { pg_catalog: Arc::new(PgCatalog(pg_catalog)), information_schema })
+    }
+}
+
+/// The database as one statement sees it.
+pub(crate) struct StatementCatalog {
+    pub(crate) store: Store,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) tenant: TenantId,
+    pub(crate) describing: DescribingSchemas,
+}
+
+impl fmt::Debug for StatementCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatementCatalog").field("version", &self.snapshot.version).finish_non_exhaustive()
+    }
+}
+
+impl CatalogProvider for StatementCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        [PUBLIC, WHENCE, PG_CATALOG, INFORMATION_SCHEMA].map(str::to_owned).to_vec()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        match name {
+            PG_CATALOG => Some(self.describing.pg_catalog.clone()),
+            INFORMATION_SCHEMA => Some(self.describing.information_schema.clone()),
+            PUBLIC | WHENCE => Some(Arc::new(StatementSchema {
+                name: if name == PUBLIC { PUBLIC } else { WHENCE },
+                store: self.store.clone(),
+                snapshot: self.snapshot.clone(),
+                tenant: self.tenant.clone(),
+            })),
+            _ => None,
+        }
+    }
+}
+
+struct StatementSchema {
+    name: &'static str,
+    store: Store,
+    snapshot: Arc<Snapshot>,
+    tenant: TenantId,
+}
+
+impl fmt::Debug for StatementSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatementSchema").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl StatementSchema {
+    fn build(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let fetched = |which| Arc::new(FetchedTable::new(which, self.store.clone(), self.tenant.clone()));
+        Ok(match (self.name, name) {
+            (WHENCE, INGEST_LEDGER) => Some(fetched(Fetched::Ledger)),
+            (PUBLIC, ASSET_METADATA) => Some(fetched(Fetched::Assets)),
+            (PUBLIC, name) => match Table::ALL.into_iter().find(|table| table.name() == name) {
+                Some(table) => {
+                    let plan = views::plan(table, &self.snapshot, &self.tenant)?;
+                    Some(Arc::new(ViewTable::new(plan, Some(table.ddl().to_owned()))))
+                }
+                None => None,
+            },
+            _ => None,
+        })
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for StatementSchema {
+    fn table_names(&self) -> Vec<String> {
+        let tables = catalog().into_iter().filter(|table| table.schema == self.name);
+        tables.map(|table| table.name.to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        self.build(name)
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.table_names().iter().any(|table| table == name)
+    }
+}

@@ -1,0 +1,91 @@
+//! Small tables that the store keeps in its control database: fetched whole when scanned.
+
+use super::user_columns::{arrow_schema, asset_columns, ledger_columns};
+use crate::error::QueryError;
+use arrow::array::ArrayRef;
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::Result;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use std::fmt;
+use std::sync::Arc;
+use whence_schema::TenantId;
+use whence_storage::Store;
+
+/// Which one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fetched {
+    /// `whence.ingest_ledger`.
+    Ledger,
+    /// `asset_metadata`.
+    Assets,
+}
+
+/// One of the tables, for one tenant.
+pub(crate) struct FetchedTable {
+    which: Fetched,
+    schema: SchemaRef,
+    store: Store,
+    tenant: TenantId,
+}
+
+impl FetchedTable {
+    pub(crate) fn new(which: Fetched, store: Store, tenant: TenantId) -> Self {
+        let columns = match which {
+            Fetched::Ledger => ledger_columns(),
+            Fetched::Assets => asset_columns(),
+        };
+        Self { which, schema: arrow_schema(&columns), store, tenant }
+    }
+}
+
+impl fmt::Debug for FetchedTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchedTable").field("which", &self.which).field("tenant", &self.tenant).finish()
+    }
+}
+
+#[async_trait]
+impl TableProvider for FetchedTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = match self.which {
+            Fetched::Ledger => self.store.ledger(&self.tenant).await,
+            Fetched::Assets => self.store.assets(&self.tenant).await,
+        };
+        let rows = conform(&rows.map_err(QueryError::from)?, &self.schema)?;
+        Ok(MemorySourceConfig::try_new_exec(&[vec![rows]], self.schema.clone(), projection.cloned())?)
+    }
+}
+
+/// `rows` with the columns of `schema`, found by name.
+pub(crate) fn conform(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let column = |name: &String| -> Result<ArrayRef> {
+        let field = schema.field_with_name(name)?;
+        let column = rows.column_by_name(name).ok_or_else(|| {
+            QueryError::Internal(format!("the store's answer has no column {name}: {}", rows.schema()))
+        })?;
+        Ok(cast(column, field.data_type())?)
+    };
+    let columns = schema.fields().iter().map(|field| column(field.name())).collect::<Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
+}

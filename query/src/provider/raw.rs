@@ -1,0 +1,280 @@
+//! A hypertable with its stored columns: what is in memory and what is in chunk files, for one tenant.
+
+use super::lookup::implied;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use chrono::DateTime;
+use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, Result, ScalarValue, Statistics, plan_datafusion_err};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
+use datafusion::object_store::ObjectMeta;
+use datafusion::object_store::path::Path;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::union::UnionExec;
+use datafusion::prelude::{col, lit};
+use std::sync::Arc;
+use whence_schema::{Table, TenantId, UnixNanos};
+use whence_storage::{Chunk, TableSnapshot};
+
+const TENANT_ID: &str = "tenant_id";
+const TIMESTAMP: &str = "timestamp";
+
+/// Stored columns of one table, one tenant's rows, at one moment.
+#[derive(Debug)]
+pub(crate) struct RawTable {
+    schema: SchemaRef,
+    rows: Arc<TableSnapshot>,
+    tenant: TenantId,
+}
+
+impl RawTable {
+    pub(crate) fn new(table: Table, rows: Arc<TableSnapshot>, tenant: TenantId) -> Self {
+        Self { schema: table.stored_schema(), rows, tenant }
+    }
+
+    /// Rows in memory that pass `predicate`.
+    fn memory(&self, columns: &[usize], partitions: usize) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut parts: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions.min(self.rows.batches.len()).max(1)];
+        let count = parts.len();
+        for (i, batch) in self.rows.batches.iter().enumerate() {
+            parts[i % count].push(batch.clone());
+        }
+        Ok(MemorySourceConfig::try_new_exec(&parts, self.schema.clone(), Some(columns.to_vec()))?)
+    }
+
+    /// Rows in the chunks of `range`. The newest come first: with `ORDER BY timestamp DESC LIMIT n` the rest is then
+    /// skipped by their statistics.
+    fn chunks(
+        &self,
+        state: &dyn Session,
+        columns: &[usize],
+        range: &TimeRange,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let mut chunks: Vec<&Arc<Chunk>> = self.rows.chunks.iter().filter(|chunk| range.touches(chunk)).collect();
+        if chunks.is_empty() {
+            return Ok(None);
+        }
+        chunks.sort_by_key(|chunk| std::cmp::Reverse(chunk.max_time));
+        let partitions = state.config_options().execution.target_partitions.clamp(1, chunks.len());
+        let mut groups = vec![FileGroup::default(); partitions];
+        for (i, chunk) in chunks.iter().enumerate() {
+            groups[i % partitions].push(file(chunk)?);
+        }
+        let url = ObjectStoreUrl::local_filesystem();
+        let environment = state.runtime_env();
+        let readers = CachedParquetFileReaderFactory::new(
+            environment.object_store(&url)?,
+            environment.cache_manager.get_file_metadata_cache(),
+        );
+        let source = ParquetSource::new(self.schema.clone())
+            .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_parquet_file_reader_factory(Arc::new(readers))
+            .with_pushdown_filters(true)
+            .with_reorder_filters(true)
+            .with_enable_page_index(true)
+            .with_bloom_filter_on_read(true);
+        let rows = chunks.iter().map(|chunk| usize::try_from(chunk.rows).unwrap_or(usize::MAX));
+        let statistics = Statistics::new_unknown(&self.schema)
+            .with_num_rows(Precision::Inexact(rows.fold(0, usize::saturating_add)));
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(Some(columns.to_vec()))?
+            .build();
+        Ok(Some(DataSourceExec::from_data_source(config)))
+    }
+
+    /// Positions of what is read: what is asked for, what filters need, and the tenant.
+    fn columns_read(&self, projection: &[usize], filters: &[Expr]) -> Result<Vec<usize>> {
+        let mut columns = projection.to_vec();
+        columns.push(self.schema.index_of(TENANT_ID)?);
+        for filter in filters {
+            for column in filter.column_refs() {
+                columns.push(self.schema.index_of(&column.name)?);
+            }
+        }
+        columns.sort_unstable();
+        columns.dedup();
+        Ok(columns)
+    }
+}
+
+fn file(chunk: &Chunk) -> Result<PartitionedFile> {
+    let location = Path::from_absolute_path(&chunk.path)
+        .map_err(|error| plan_datafusion_err!("chunk {}: {error}", chunk.path.display()))?;
+    // Chunks never change: size and path say all about them.
+    let meta =
+        ObjectMeta { location, last_modified: DateTime::UNIX_EPOCH, size: chunk.bytes, e_tag: None, version: None };
+    Ok(PartitionedFile::new_from_meta(meta))
+}
+
+#[async_trait]
+impl TableProvider for RawTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// Everything but subqueries is decided here.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        filters
+            .iter()
+            .map(|filter| {
+                let foreign = filter.exists(|expr| {
+                    Ok(matches!(
+                        expr,
+                        Expr::ScalarSubquery(_)
+                            | Expr::InSubquery(_)
+                            | Expr::Exists(_)
+                            | Expr::OuterReferenceColumn(..)
+                    ))
+                })?;
+                Ok(if foreign || filter.is_volatile() {
+                    TableProviderFilterPushDown::Unsupported
+                } else {
+                    TableProviderFilterPushDown::Exact
+                })
+            })
+            .collect()
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let projection = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let mut conditions = vec![col(TENANT_ID).eq(lit(ScalarValue::Utf8View(Some(self.tenant.as_str().to_owned()))))];
+        for filter in filters.iter().flat_map(|filter| split_conjunction(filter)) {
+            conditions.extend(implied(filter));
+            conditions.push(filter.clone());
+        }
+        let columns = self.columns_read(&projection, &conditions)?;
+        let read_schema = Arc::new(self.schema.project(&columns)?);
+        let range = TimeRange::of(&conditions);
+        let Some(condition) = conjunction(conditions) else {
+            return Ok(Arc::new(EmptyExec::new(read_schema)));
+        };
+        let condition = state.create_physical_expr(condition, &DFSchema::try_from(read_schema.clone())?)?;
+        let partitions = state.config_options().execution.target_partitions;
+        let mut inputs = Vec::new();
+        if !self.rows.batches.is_empty() {
+            inputs.push(filtered(self.memory(&columns, partitions)?, &condition)?);
+        }
+        if let Some(chunks) = self.chunks(state, &columns, &range)? {
+            inputs.push(filtered(chunks, &condition)?);
+        }
+        let rows = match inputs.len() {
+            0 => Arc::new(EmptyExec::new(read_schema.clone())) as Arc<dyn ExecutionPlan>,
+            1 => inputs.remove(0),
+            _ => UnionExec::try_new(inputs)?,
+        };
+        let output = projection.iter().map(|index| {
+            let name = self.schema.field(*index).name();
+            Ok((Arc::new(Column::new_with_schema(name, &read_schema)?) as Arc<dyn PhysicalExpr>, name.clone()))
+        });
+        Ok(Arc::new(ProjectionExec::try_new(output.collect::<Result<Vec<_>>>()?, rows)?))
+    }
+}
+
+/// The optimizer moves the filter into Parquet sources, and removes it only where they take all of it.
+fn filtered(input: Arc<dyn ExecutionPlan>, condition: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn ExecutionPlan>> {
+    Ok(Arc::new(FilterExec::try_new(condition.clone(), input)?))
+}
+
+/// Times that rows can have under a set of conditions, both ends included.
+#[derive(Debug, PartialEq)]
+struct TimeRange {
+    from: i64,
+    to: i64,
+}
+
+impl TimeRange {
+    fn of(conditions: &[Expr]) -> Self {
+        let mut range = Self { from: i64::MIN, to: i64::MAX };
+        for condition in conditions {
+            let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else { continue };
+            if is_timestamp(left) {
+                range.narrow(*op, nanos(right));
+            } else if is_timestamp(right) {
+                range.narrow(op.swap().unwrap_or(Operator::NotEq), nanos(left));
+            }
+        }
+        range
+    }
+
+    fn narrow(&mut self, op: Operator, bound: Option<i64>) {
+        let Some(bound) = bound else { return };
+        if matches!(op, Operator::Gt | Operator::GtEq | Operator::Eq) {
+            self.from = self.from.max(bound);
+        }
+        if matches!(op, Operator::Lt | Operator::LtEq | Operator::Eq) {
+            self.to = self.to.min(bound);
+        }
+    }
+
+    fn touches(&self, chunk: &Chunk) -> bool {
+        // A chunk's times are those of rows before they were cut to microseconds: one of grace.
+        let UnixNanos(min) = chunk.min_time;
+        let UnixNanos(max) = chunk.max_time;
+        max.saturating_add(1_000) >= self.from && min.saturating_sub(1_000) <= self.to
+    }
+}
+
+fn is_timestamp(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(column) => column.name == TIMESTAMP,
+        Expr::Cast(cast) => cast.field.data_type().is_temporal() && is_timestamp(&cast.expr),
+        _ => false,
+    }
+}
+
+fn nanos(expr: &Expr) -> Option<i64> {
+    let Expr::Literal(value, _) = expr else { return None };
+    match value {
+        ScalarValue::TimestampSecond(Some(value), _) => value.checked_mul(1_000_000_000),
+        ScalarValue::TimestampMillisecond(Some(value), _) => value.checked_mul(1_000_000),
+        ScalarValue::TimestampMicrosecond(Some(value), _) => value.checked_mul(1_000),
+        ScalarValue::TimestampNanosecond(Some(value), _) => Some(*value),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_on_the_timestamp_bound_the_time_whichever_side_it_stands_on() {
+        let at = |micros| lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())));
+        let conditions = [
+            col("timestamp").gt_eq(at(10)),
+            at(30).gt(col("timestamp")),
+            col("created_at").lt(at(1)),
+            col("name").eq(lit("x")),
+        ];
+        assert_eq!(TimeRange::of(&conditions), TimeRange { from: 10_000, to: 30_000 });
+        assert_eq!(TimeRange::of(&[]), TimeRange { from: i64::MIN, to: i64::MAX });
+    }
+}

@@ -1,0 +1,202 @@
+//! What the DDL says about columns: one source for views, `\d` and `information_schema`.
+
+use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef};
+use std::sync::{Arc, LazyLock};
+use whence_schema::Table;
+use whence_schema::tables::timestamp_type;
+
+/// A column type as PostgreSQL names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub(crate) enum UserType {
+    Uuid,
+    Timestamp,
+    Text,
+    Json,
+    SmallInt,
+    BigInt,
+    Real,
+    Double,
+    Interval,
+    Bytes,
+}
+
+/// A column as users know it.
+#[derive(Debug, Clone)]
+pub(crate) struct UserColumn {
+    pub(crate) name: String,
+    pub(crate) data_type: UserType,
+    pub(crate) nullable: bool,
+}
+
+impl UserType {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "uuid" => Self::Uuid,
+            "timestamptz" => Self::Timestamp,
+            "text" => Self::Text,
+            "json" => Self::Json,
+            "smallint" => Self::SmallInt,
+            "bigint" => Self::BigInt,
+            "real" => Self::Real,
+            "double precision" => Self::Double,
+            "interval" => Self::Interval,
+            "bytea" => Self::Bytes,
+            _ => return None,
+        })
+    }
+
+    /// Name in `information_schema.columns.data_type`, and `udt_name`.
+    pub(crate) fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Uuid => ("uuid", "uuid"),
+            Self::Timestamp => ("timestamp with time zone", "timestamptz"),
+            Self::Text => ("text", "text"),
+            Self::Json => ("json", "json"),
+            Self::SmallInt => ("smallint", "int2"),
+            Self::BigInt => ("bigint", "int8"),
+            Self::Real => ("real", "float4"),
+            Self::Double => ("double precision", "float8"),
+            Self::Interval => ("interval", "interval"),
+            Self::Bytes => ("bytea", "bytea"),
+        }
+    }
+
+    /// Object id in `pg_type`.
+    pub(crate) fn oid(self) -> i32 {
+        match self {
+            Self::Uuid => 2950,
+            Self::Timestamp => 1184,
+            Self::Text => 25,
+            Self::Json => 114,
+            Self::SmallInt => 21,
+            Self::BigInt => 20,
+            Self::Real => 700,
+            Self::Double => 701,
+            Self::Interval => 1186,
+            Self::Bytes => 17,
+        }
+    }
+
+    /// Arrow type inside.
+    pub(crate) fn arrow(self) -> DataType {
+        match self {
+            Self::Uuid => crate::functions::UUID,
+            Self::Timestamp => timestamp_type(),
+            Self::Text | Self::Json => DataType::Utf8View,
+            Self::SmallInt => DataType::Int16,
+            Self::BigInt => DataType::Int64,
+            Self::Real => DataType::Float32,
+            Self::Double => DataType::Float64,
+            Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+            Self::Bytes => DataType::Binary,
+        }
+    }
+}
+
+/// Columns of a hypertable, as its DDL lists them.
+pub(crate) fn columns_of(table: Table) -> Vec<UserColumn> {
+    static COLUMNS: LazyLock<[Vec<UserColumn>; 3]> = LazyLock::new(|| Table::ALL.map(|table| read_ddl(table.ddl())));
+    COLUMNS[table as usize].clone()
+}
+
+fn read_ddl(ddl: &str) -> Vec<UserColumn> {
+    let lines = ddl.lines().map(|line| line.split("--").next().unwrap_or_default().trim().trim_end_matches(','));
+    let column = |line: &str| {
+        let (name, rest) = line.split_once(char::is_whitespace)?;
+        let rest = rest.trim();
+        let (kind, nullable) = match rest.strip_suffix("NOT NULL") {
+            Some(kind) => (kind.trim(), false),
+            None => (rest, true),
+        };
+        Some(UserColumn { name: name.to_owned(), data_type: UserType::parse(kind)?, nullable })
+    };
+    lines.filter_map(column).collect()
+}
+
+/// A table of the catalog: schema, name, columns.
+pub(crate) struct CatalogTable {
+    pub(crate) schema: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) columns: Vec<UserColumn>,
+}
+
+/// Schema of the tables users work with.
+pub(crate) const PUBLIC: &str = "public";
+/// Schema of what Whence tells about itself.
+pub(crate) const WHENCE: &str = "whence";
+/// The ledger of received and stored items.
+pub(crate) const INGEST_LEDGER: &str = "ingest_ledger";
+/// One row per asset.
+pub(crate) const ASSET_METADATA: &str = "asset_metadata";
+
+/// Every table users can name.
+pub(crate) fn catalog() -> Vec<CatalogTable> {
+    let mut tables: Vec<_> = Table::ALL
+        .into_iter()
+        .map(|table| CatalogTable { schema: PUBLIC, name: table.name(), columns: columns_of(table) })
+        .collect();
+    tables.push(CatalogTable { schema: PUBLIC, name: ASSET_METADATA, columns: asset_columns() });
+    tables.push(CatalogTable { schema: WHENCE, name: INGEST_LEDGER, columns: ledger_columns() });
+    tables
+}
+
+fn column(name: &str, data_type: UserType, nullable: bool) -> UserColumn {
+    UserColumn { name: name.to_owned(), data_type, nullable }
+}
+
+/// Columns of `asset_metadata`.
+pub(crate) fn asset_columns() -> Vec<UserColumn> {
+    use UserType::{Json, Text, Timestamp};
+    vec![
+        column("asset_id", Text, false),
+        column("asset_name", Text, true),
+        column("asset_type", Text, false),
+        column("version", Text, true),
+        column("owner_id", Text, true),
+        column("team_id", Text, true),
+        column("tenant_id", Text, false),
+        column("tags", Json, true),
+        column("metadata", Json, true),
+        column("created_at", Timestamp, false),
+        column("updated_at", Timestamp, false),
+        column("last_seen", Timestamp, false),
+    ]
+}
+
+/// Columns of `whence.ingest_ledger`.
+pub(crate) fn ledger_columns() -> Vec<UserColumn> {
+    use UserType::{BigInt, Text, Timestamp};
+    let mut columns =
+        vec![column("minute", Timestamp, false), column("tenant_id", Text, false), column("signal", Text, false)];
+    let counts = ["received", "stored", "duplicate", "rejected", "dropped"];
+    columns.extend(counts.map(|name| column(name, BigInt, false)));
+    columns
+}
+
+/// Columns as an Arrow schema; JSON columns are marked as such.
+pub(crate) fn arrow_schema(columns: &[UserColumn]) -> SchemaRef {
+    let field = |column: &UserColumn| {
+        let field = Field::new(&column.name, column.data_type.arrow(), column.nullable);
+        if column.data_type == UserType::Json { field.with_metadata(crate::functions::json_metadata()) } else { field }
+    };
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_ddl_is_a_column() {
+        for table in Table::ALL {
+            let lines = table.ddl().lines().filter(|line| line.starts_with("    ") && !line.contains("PRIMARY KEY"));
+            let expected = lines.filter(|line| !line.trim().starts_with("--")).count();
+            assert_eq!(columns_of(table).len(), expected, "{}", table.name());
+        }
+        let events = columns_of(Table::Events);
+        assert_eq!((events[0].name.as_str(), events[0].data_type, events[0].nullable), ("id", UserType::Uuid, false));
+        assert!(events.iter().any(|c| c.name == "duration_ns" && c.nullable && c.data_type == UserType::BigInt));
+    }
+}

@@ -1,0 +1,4 @@
+//! The doors: PostgreSQL wire and HTTP.
+
+pub mod http;
+pub mod pgwire;

@@ -1,0 +1,301 @@
+//! From text to what may run: parsing, and the list of statements that are answered. Everything not on it is refused.
+//!
+//! ```text
+//! text -> parse() -> [Parsed] -> Command: Query | Show | Set | Reset | Begin | Commit | Rollback | NoOperation
+//! ```
+
+use crate::error::QueryError;
+use datafusion::sql::sqlparser::ast::{
+    Expr, ObjectName, Query, Reset, Select, Set, SetExpr, Statement, UtilityOption, Value, Visit, Visitor,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use std::ops::ControlFlow;
+use std::sync::LazyLock;
+
+/// Longest statement text, in bytes.
+pub(crate) const MAX_STATEMENT_BYTES: usize = 1 << 20;
+
+/// A statement that may run.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Command {
+    /// SELECT, WITH, VALUES, TABLE, EXPLAIN.
+    Query(Box<Statement>),
+    /// SHOW of one setting, or of `all`.
+    Show(String),
+    /// SET of one setting; `None` is DEFAULT.
+    Set { name: String, value: Option<String> },
+    /// RESET of one setting, or of all.
+    Reset(Option<String>),
+    /// BEGIN: there is nothing to isolate, each statement has its own snapshot.
+    Begin,
+    /// COMMIT.
+    Commit,
+    /// ROLLBACK.
+    Rollback,
+    /// What drivers send to tidy up; the tag is the answer.
+    NoOperation(&'static str),
+}
+
+impl Parsed {
+    /// True if the statement answers with rows.
+    pub fn has_rows(&self) -> bool {
+        matches!(self.command, Command::Query(_) | Command::Show(_))
+    }
+
+    /// True for EXPLAIN, whose tag differs from SELECT's.
+    pub fn is_explain(&self) -> bool {
+        matches!(&self.command, Command::Query(statement) if matches!(**statement, Statement::Explain { .. }))
+    }
+
+    /// True for SHOW.
+    pub fn is_show(&self) -> bool {
+        matches!(self.command, Command::Show(_))
+    }
+}
+
+/// Statements of `sql`, in order; none for white space and comments.
+///
+/// # Errors
+///
+/// [`QueryError::Syntax`], [`QueryError::ReadOnly`] and [`QueryError::NotSupported`].
+pub(crate) fn parse(sql: &str) -> Result<Vec<Parsed>, QueryError> {
+    if sql.len() > MAX_STATEMENT_BYTES {
+        return Err(QueryError::NotSupported { what: format!("a statement of more than {MAX_STATEMENT_BYTES} bytes") });
+    }
+    let statements = if asks_the_catalog(sql) {
+        static COMPATIBLE: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
+        COMPATIBLE.parse(sql).map_err(QueryError::Syntax)?
+    } else {
+        Parser::parse_sql(&PostgreSqlDialect {}, sql).map_err(QueryError::Syntax)?
+    };
+    statements.into_iter().map(allow).collect()
+}
+
+/// Catalog queries of clients need rewriting before DataFusion plans them; other statements are left as written.
+fn asks_the_catalog(sql: &str) -> bool {
+    const MARKS: [&str; 9] = [
+        "pg_",
+        "information_schema",
+        "current_schema",
+        "current_user",
+        "session_user",
+        "regclass",
+        "regtype",
+        "abort",
+        "quote_ident",
+    ];
+    let lower = sql.to_ascii_lowercase();
+    MARKS.iter().any(|mark| lower.contains(mark))
+}
+
+fn allow(statement: Statement) -> Result<Parsed, QueryError> {
+    let command = match statement {
+        Statement::Query(query) => {
+            refuse_writes_inside(&query)?;
+            Command::Query(Box::new(Statement::Query(query)))
+        }
+        explain @ Statement::Explain { .. } => Command::Query(Box::new(allow_explain(explain)?)),
+        Statement::ShowVariable { variable } => {
+            let words: Vec<_> = variable.iter().map(|word| word.value.to_lowercase()).collect();
+            Command::Show(match words.join(" ").as_str() {
+                "time zone" => "timezone".to_owned(),
+                "transaction isolation level" => "transaction_isolation".to_owned(),
+                _ => words.join("."),
+            })
+        }
+        Statement::Set(set) => allow_set(set)?,
+        Statement::Reset(reset) => match reset.reset {
+            Reset::ALL => Command::Reset(None),
+            Reset::ConfigurationParameter(name) => Command::Reset(Some(name.to_string().to_lowercase())),
+        },
+        Statement::StartTransaction { .. } => Command::Begin,
+        Statement::Commit { .. } => Command::Commit,
+        Statement::Rollback { savepoint: None, .. } => Command::Rollback,
+        Statement::Rollback { .. } => Command::NoOperation("ROLLBACK"),
+        Statement::Savepoint { .. } => Command::NoOperation("SAVEPOINT"),
+        Statement::ReleaseSavepoint { .. } => Command::NoOperation("RELEASE"),
+        Statement::Discard { .. } => Command::NoOperation("DISCARD ALL"),
+        Statement::Deallocate { .. } => Command::NoOperation("DEALLOCATE"),
+        Statement::Close { .. } => Command::NoOperation("CLOSE CURSOR"),
+        Statement::UNLISTEN { .. } => Command::NoOperation("UNLISTEN"),
+        other => return Err(refuse(&other)),
+    };
+    Ok(Parsed { command })
+}
+
+/// EXPLAIN of a query only; PostgreSQL's parenthesised options are turned into the flags DataFusion reads.
+fn allow_explain(mut statement: Statement) -> Result<Statement, QueryError> {
+    let Statement::Explain { analyze, verbose, statement: inner, options, format, .. } = &mut statement else {
+        return Err(refuse(&statement));
+    };
+    match inner.as_ref() {
+        Statement::Query(query) => refuse_writes_inside(query)?,
+        other => return Err(refuse(other)),
+    }
+    for UtilityOption { name, arg } in options.take().unwrap_or_default() {
+        let on = arg.is_none_or(|arg| !matches!(arg.to_string().to_lowercase().as_str(), "false" | "off" | "0"));
+        match name.value.to_lowercase().as_str() {
+            "analyze" => *analyze = on,
+            "verbose" => *verbose = on,
+            // Sections PostgreSQL adds to its text; ours has none of them.
+            "buffers" | "costs" | "timing" | "summary" | "settings" | "wal" | "format" => {}
+            other => return Err(QueryError::NotSupported { what: format!("EXPLAIN option {other}") }),
+        }
+    }
+    if *analyze {
+        *format = None;
+    }
+    Ok(statement)
+}
+
+fn allow_set(set: Set) -> Result<Command, QueryError> {
+    let named = |name: &ObjectName, values: &[Expr]| Command::Set {
+        name: name.to_string().to_lowercase().replace('"', ""),
+        value: match values {
+            [Expr::Identifier(word)] if word.value.eq_ignore_ascii_case("default") => None,
+            values => Some(values.iter().map(plain_text).collect::<Vec<_>>().join(", ")),
+        },
+    };
+    Ok(match set {
+        Set::SingleAssignment { variable, values, .. } => named(&variable, &values),
+        Set::SetTimeZone { value, .. } => Command::Set { name: "timezone".to_owned(), value: Some(plain_text(&value)) },
+        Set::SetNames { charset_name, .. } => {
+            Command::Set { name: "client_encoding".to_owned(), value: Some(charset_name.value) }
+        }
+        Set::SetTransaction { .. } | Set::SetNamesDefault {} => Command::NoOperation("SET"),
+        Set::SetSessionParam(_) | Set::SetRole { .. } | Set::SetSessionAuthorization(_) => Command::NoOperation("SET"),
+        other => return Err(QueryError::NotSupported { what: other.to_string() }),
+    })
+}
+
+/// The text a literal or a bare word stands for.
+fn plain_text(expression: &Expr) -> String {
+    match expression {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => text.clone(),
+            other => other.to_string(),
+        },
+        Expr::Identifier(word) => word.value.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn refuse(statement: &Statement) -> QueryError {
+    let text = statement.to_string();
+    let words: Vec<_> = text.split_whitespace().take(2).collect();
+    let (first, all) = (words.first().copied().unwrap_or_default(), words.join(" "));
+    const WRITES: [&str; 14] = [
+        "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "DROP", "ALTER", "TRUNCATE", "COPY", "GRANT", "REVOKE",
+        "VACUUM", "COMMENT", "CALL",
+    ];
+    if WRITES.contains(&first.to_uppercase().as_str()) {
+        QueryError::ReadOnly { statement: all.to_uppercase() }
+    } else {
+        QueryError::NotSupported { what: all }
+    }
+}
+
+/// A query can carry INSERT, UPDATE, DELETE or SELECT INTO at any depth.
+fn refuse_writes_inside(query: &Query) -> Result<(), QueryError> {
+    struct Writes;
+    impl Writes {
+        fn check(body: &SetExpr) -> ControlFlow<&'static str> {
+            match body {
+                SetExpr::Insert(_) => ControlFlow::Break("INSERT"),
+                SetExpr::Update(_) => ControlFlow::Break("UPDATE"),
+                SetExpr::Delete(_) => ControlFlow::Break("DELETE"),
+                SetExpr::Merge(_) => ControlFlow::Break("MERGE"),
+                SetExpr::SetOperation { left, right, .. } => {
+                    Self::check(left)?;
+                    Self::check(right)
+                }
+                SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) | SetExpr::Table(_) => {
+                    ControlFlow::Continue(())
+                }
+            }
+        }
+    }
+    impl Visitor for Writes {
+        type Break = &'static str;
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+            Self::check(&query.body)
+        }
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
+            if select.into.is_some() { ControlFlow::Break("SELECT INTO") } else { ControlFlow::Continue(()) }
+        }
+        fn pre_visit_statement(&mut self, _: &Statement) -> ControlFlow<Self::Break> {
+            ControlFlow::Break("a statement inside a query")
+        }
+    }
+    match query.visit(&mut Writes) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(statement) => Err(QueryError::ReadOnly { statement: statement.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::error::SqlState;
+
+    #[test]
+    fn statements_that_would_change_something_are_refused_at_any_depth() {
+        for (sql, state) in [
+            ("INSERT INTO events VALUES (1)", SqlState::READ_ONLY),
+            ("UPDATE events SET name = 'x'", SqlState::READ_ONLY),
+            ("DELETE FROM events", SqlState::READ_ONLY),
+            ("CREATE TABLE t AS SELECT 1", SqlState::READ_ONLY),
+            ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'", SqlState::SYNTAX),
+            ("DROP TABLE events", SqlState::READ_ONLY),
+            ("COPY events TO '/tmp/x'", SqlState::READ_ONLY),
+            ("COPY (SELECT 1) TO '/tmp/x'", SqlState::READ_ONLY),
+            ("SELECT * INTO t FROM events", SqlState::READ_ONLY),
+            ("WITH x AS (DELETE FROM events RETURNING 1) SELECT * FROM x", SqlState::READ_ONLY),
+            ("WITH x AS (INSERT INTO events VALUES (1) RETURNING 1) SELECT * FROM x", SqlState::READ_ONLY),
+            ("EXPLAIN ANALYZE DELETE FROM events", SqlState::READ_ONLY),
+            ("EXPLAIN INSERT INTO events VALUES (1)", SqlState::READ_ONLY),
+            ("PREPARE p AS DELETE FROM events", SqlState::FEATURE_NOT_SUPPORTED),
+            ("EXECUTE p", SqlState::FEATURE_NOT_SUPPORTED),
+            ("LOAD 'x'", SqlState::FEATURE_NOT_SUPPORTED),
+            ("SELEC 1", SqlState::SYNTAX),
+        ] {
+            let error = parse(sql).err();
+            assert_eq!(error.as_ref().map(QueryError::sqlstate), Some(state), "{sql}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn questions_and_what_drivers_send_are_allowed() {
+        for sql in [
+            "SELECT 1",
+            "WITH x AS (SELECT 1) SELECT * FROM x",
+            "VALUES (1), (2)",
+            "EXPLAIN ANALYZE SELECT 1",
+            "EXPLAIN (ANALYZE, BUFFERS) SELECT 1",
+            "SHOW server_version",
+            "SHOW TIME ZONE",
+            "SET extra_float_digits = 3",
+            "SET TIME ZONE 'UTC'",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            "BEGIN",
+            "BEGIN READ ONLY",
+            "COMMIT",
+            "ROLLBACK",
+            "DISCARD ALL",
+            "RESET ALL",
+            "DEALLOCATE ALL",
+        ] {
+            assert_eq!(parse(sql).unwrap().len(), 1, "{sql}");
+        }
+        assert_eq!(parse("SELECT 1; SELECT 2;").unwrap().len(), 2);
+        assert!(parse("-- nothing\n;").unwrap().is_empty());
+    }
+}
