@@ -1,13 +1,17 @@
 //! What can go wrong when linking or when answering a table function.
 
 use arrow::error::ArrowError;
+use parquet::errors::ParquetError;
+use std::path::PathBuf;
 use whence_storage::StorageError;
 
 /// Every failure of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum CorrelatorError {
     /// A batch does not have the stored columns of its table.
-    #[error("column {column} of a batch of {table} is missing or has another type than stored: was it made by this version?")]
+    #[error(
+        "column {column} of a batch of {table} is missing or has another type than stored: was it made by this version?"
+    )]
     Columns {
         /// The table.
         table: &'static str,
@@ -29,6 +33,14 @@ pub enum CorrelatorError {
         what: &'static str,
         /// The cause.
         source: Box<StorageError>,
+    },
+    /// A chunk cannot be read.
+    #[error("cannot read chunk {path}: `whence verify` tells whether it is damaged")]
+    Chunk {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: ParquetError,
     },
     /// The range holds more spans than a service graph is computed over.
     #[error("more than {limit} spans between the two times: ask for a shorter range")]

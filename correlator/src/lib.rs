@@ -13,10 +13,11 @@
 //! Each link is made once, when the later of its two ends is seen. A span that may have left the window, or was stored
 //! before this process started, is looked up in the store when an end has waited for it for a while.
 //!
-//! Not for: rows of `metrics`, or anything statistical about series; reading files (a snapshot does that).
+//! Not for: rows of `metrics`, or anything statistical about series; writing files.
 
 mod columns;
 mod error;
+mod functions;
 mod linker;
 mod method;
 mod options;
@@ -28,7 +29,11 @@ mod state;
 mod statistics;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::CorrelatorError;
+pub use functions::{causal_chain, causal_chain_schema, service_graph, service_graph_schema, trace, trace_schema};
 pub use options::CorrelatorOptions;
 pub use runner::Correlator;
 pub use statistics::CorrelatorStatistics;

@@ -65,7 +65,9 @@ impl Correlator {
         };
         let mut linker = Linker::new(limits, had_events);
         if let Some(Err(_)) = state.map(|bytes| state::restore(&mut linker, &bytes)) {
-            tracing::warn!("correlator state of another version or damaged: links that waited for an end may be missing");
+            tracing::warn!(
+                "correlator state of another version or damaged: links that waited for an end may be missing"
+            );
         }
         let statistics = Arc::new(CorrelatorStatistics::default());
         let started = Instant::now();
@@ -153,8 +155,8 @@ impl Correlator {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let batch = correlations::to_batch(&self.rows)
-            .map_err(|source| CorrelatorError::Arrow { what: "links", source })?;
+        let batch =
+            correlations::to_batch(&self.rows).map_err(|source| CorrelatorError::Arrow { what: "links", source })?;
         while let Err(error) = self.store.append_correlations(batch.clone()).await {
             let Some(wait) = error.retry_after() else {
                 return Err(CorrelatorError::Storage { what: "write links to", source: Box::new(error) });

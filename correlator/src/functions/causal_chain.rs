@@ -1,0 +1,368 @@
+//! `causal_chain(event_id)`: from an event to its cause, one step per row.
+//!
+//! 1. Depth 0 is the event itself (`effect`). A log record or span event leads to its span (`log_in_span`,
+//!    `span_event`), a metric row to the span of an exemplar (`exemplar`).
+//! 2. Down, towards the cause: on the way of a failure, into the failed child that ended last, else into the child
+//!    with a failure further below; else into the child that covers at least half of the span's time. Across assets a
+//!    step is a `failure`, `call` or `message`, within one it is `internal`. Where no child explains the span, it is
+//!    the cause.
+//! 3. Where there is no step down from a span that did not fail, up instead, to what led to it: the parent, and at the
+//!    root of a trace the span it links to, perhaps in another trace.
+//!
+//! `strength` is that of the link of each step, computed as the correlator does from the two spans.
+
+use super::detail::detail;
+use super::scan;
+use super::span_tree::{Came, SpanTree, columns};
+use super::{Columns, batch, id_field, storage, text_field, time_field};
+use crate::columns::optional;
+use crate::error::CorrelatorError;
+use crate::method::structural::{closeness, share};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
+use whence_schema::tables::correlations::column as link_column;
+use whence_schema::{EventId, TenantId, TraceId, UnixNanos};
+use whence_storage::{LinkSide, Snapshot};
+
+/// Steps of a chain at most.
+const DEEPEST: usize = 64;
+/// Traces a chain may go through.
+const MOST_TRACES: usize = 16;
+/// A child that covers this share of a span's duration explains it.
+const DOMINANT: f32 = 0.5;
+
+/// Columns of [`causal_chain`].
+pub fn causal_chain_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        Arc::new(Schema::new(vec![
+            Field::new("depth", DataType::Int32, false),
+            id_field("event_id", false),
+            text_field("asset_id", false),
+            text_field("relation", false),
+            Field::new("strength", DataType::Float32, false),
+            text_field("name", true),
+            text_field("event_type", false),
+            time_field("timestamp"),
+            text_field("status", true),
+            Field::new("duration_ns", DataType::Int64, true),
+            text_field("detail", true),
+        ]))
+    });
+    SCHEMA.clone()
+}
+
+/// From `event` to its cause. No rows for an event that is not known. Blocks on file reads.
+///
+/// # Errors
+///
+/// When the store cannot read the traces the chain goes through.
+pub fn causal_chain(snapshot: &Snapshot, tenant: &TenantId, event: EventId) -> Result<RecordBatch, CorrelatorError> {
+    let mut chain = Chain { snapshot, tenant, steps: Vec::new(), visited: HashSet::new() };
+    chain.begin(event)?;
+    to_batch(&chain.steps)
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq)]
+struct Step {
+    event: EventId,
+    asset: String,
+    relation: &'static str,
+    strength: f32,
+    name: Option<String>,
+    event_type: String,
+    timestamp: UnixNanos,
+    status: Option<String>,
+    duration: Option<i64>,
+    detail: Option<String>,
+}
+
+/// How a step is reached.
+#[derive(Debug, Clone, Copy)]
+struct Reached {
+    relation: &'static str,
+    strength: f32,
+}
+
+impl Reached {
+    const EFFECT: Self = Self::surely("effect");
+
+    const fn surely(relation: &'static str) -> Self {
+        Self { relation, strength: 1.0 }
+    }
+}
+
+/// A link as stored, as far as following it needs.
+#[derive(Debug, Clone, Copy)]
+struct StoredLink {
+    relation: &'static str,
+    primary: EventId,
+    primary_time: UnixNanos,
+}
+
+struct Chain<'a> {
+    snapshot: &'a Snapshot,
+    tenant: &'a TenantId,
+    steps: Vec<Step>,
+    visited: HashSet<EventId>,
+}
+
+impl Chain<'_> {
+    /// Finds the event by what its id tells: a span by its halves, what a link names by the link, else by a scan.
+    fn begin(&mut self, event: EventId) -> Result<(), CorrelatorError> {
+        if let Some(trace) = self.trace_of(event, UnixNanos(i64::MIN), UnixNanos(i64::MAX))? {
+            return self.follow(trace, event, Reached::EFFECT);
+        }
+        if let Some(link) = self.links_to(event)?.first().copied()
+            && let Some(trace) = self.trace_near(link.primary, link.primary_time)?
+        {
+            return self.begin_at_link(event, link, trace);
+        }
+        let Some(row) = scan::find_position(&self.snapshot.events, self.tenant, event)? else { return Ok(()) };
+        let batches = [row];
+        let columns = columns(&batches)?;
+        match columns[0].trace(0) {
+            Some(trace) => self.follow(trace, event, Reached::EFFECT),
+            None => {
+                self.push(&SpanTree::new(&columns), 0, Reached::EFFECT);
+                Ok(())
+            }
+        }
+    }
+
+    /// The event is the effect of a link: a log record, which is in the trace, or a metric row, which is not.
+    fn begin_at_link(&mut self, event: EventId, link: StoredLink, trace: TraceId) -> Result<(), CorrelatorError> {
+        if link.relation != "exemplar" {
+            return self.follow(trace, event, Reached::EFFECT);
+        }
+        self.follow(trace, link.primary, Reached::surely("exemplar"))?;
+        if let Some(span) = self.steps.first().cloned() {
+            let metric = Step { event, relation: "effect", name: None, event_type: "metric".to_owned(), ..span };
+            self.steps.insert(0, Step { status: None, duration: None, detail: None, ..metric });
+            self.steps.truncate(DEEPEST);
+        }
+        Ok(())
+    }
+
+    /// Walks from `event` in `trace`, and on through the traces its root links to.
+    fn follow(&mut self, trace: TraceId, event: EventId, reached: Reached) -> Result<(), CorrelatorError> {
+        let mut next = Some((trace, event, reached));
+        for _ in 0..MOST_TRACES {
+            let Some((trace, event, reached)) = next.take() else { break };
+            let batches = self.snapshot.trace_rows(self.tenant, trace).map_err(storage("read a trace from"))?;
+            let columns = columns(&batches)?;
+            let tree = SpanTree::new(&columns);
+            let Some(start) = tree.find(event) else { break };
+            // A trace that is reached through a link from another one can only be followed up.
+            let root =
+                if self.steps.is_empty() { self.walk(&tree, start, reached) } else { self.up(&tree, start, reached) };
+            let Some(root) = root else { break };
+            next = self.link_before(root)?;
+        }
+        Ok(())
+    }
+
+    /// Walks within a trace; the root it ended at, when it went up and may go on in another trace.
+    fn walk(&mut self, tree: &SpanTree<'_>, start: usize, reached: Reached) -> Option<EventId> {
+        let node = tree.node(start);
+        let (span, reached) = match node.came {
+            Came::AsSpan => (start, reached),
+            came => {
+                self.push(tree, start, reached);
+                (node.parent?, Reached::surely(if came == Came::AsLog { "log_in_span" } else { "span_event" }))
+            }
+        };
+        let before = self.steps.len();
+        self.down(tree, span, reached);
+        let stayed = self.steps.len() == before + 1;
+        if !stayed || tree.node(span).failed {
+            return None;
+        }
+        match parent_of(tree, span) {
+            Some((parent, reached)) => self.up(tree, parent, reached),
+            None => Some(tree.node(span).id),
+        }
+    }
+
+    fn down(&mut self, tree: &SpanTree<'_>, start: usize, reached: Reached) {
+        let failed_below = failed_below(tree);
+        let failing = tree.node(start).failed;
+        let mut next = Some((start, reached));
+        while let Some((span, reached)) = next.take() {
+            if !self.push(tree, span, reached) {
+                return;
+            }
+            next = explaining_child(tree, span, failing.then_some(&failed_below))
+                .map(|child| (child, edge(tree, span, child, true)));
+        }
+    }
+
+    /// Walks up to the root of the trace, and tells which it is.
+    fn up(&mut self, tree: &SpanTree<'_>, start: usize, reached: Reached) -> Option<EventId> {
+        let (mut span, mut reached) = (start, reached);
+        loop {
+            if !self.push(tree, span, reached) {
+                return None;
+            }
+            match parent_of(tree, span) {
+                Some(parent) => (span, reached) = parent,
+                None => return Some(tree.node(span).id),
+            }
+        }
+    }
+
+    /// The span that a root span links to, with its trace: of several, the latest.
+    fn link_before(&self, root: EventId) -> Result<Option<(TraceId, EventId, Reached)>, CorrelatorError> {
+        for link in self.links_to(root)? {
+            let crosses = matches!(link.relation, "link" | "message") && !self.visited.contains(&link.primary);
+            if crosses && let Some(trace) = self.trace_near(link.primary, link.primary_time)? {
+                return Ok(Some((trace, link.primary, Reached::surely(link.relation))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds a row; false when the chain is full or came to this event before.
+    fn push(&mut self, tree: &SpanTree<'_>, index: usize, reached: Reached) -> bool {
+        let (columns, row) = tree.row(index);
+        let node = tree.node(index);
+        if self.steps.len() >= DEEPEST || !self.visited.insert(node.id) {
+            return false;
+        }
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        self.steps.push(Step {
+            event: node.id,
+            asset: tree.asset(index).to_owned(),
+            relation: reached.relation,
+            strength: reached.strength,
+            name: text(optional(columns.name, row)),
+            event_type: columns.event_type.value(row).to_owned(),
+            timestamp: node.extent.start,
+            status: text(optional(columns.status, row)),
+            duration: columns.has_duration(row).then_some(node.extent.duration),
+            detail: detail(tree, index),
+        });
+        true
+    }
+
+    fn trace_near(&self, span: EventId, time: UnixNanos) -> Result<Option<TraceId>, CorrelatorError> {
+        // Links keep microseconds.
+        self.trace_of(span, time, UnixNanos(time.0.saturating_add(1_000)))
+    }
+
+    fn trace_of(&self, span: EventId, from: UnixNanos, to: UnixNanos) -> Result<Option<TraceId>, CorrelatorError> {
+        let found = self.snapshot.find_spans(self.tenant, &[span], from, to).map_err(storage("find a span in"))?;
+        Ok(found.get(&span).map(|found| found.trace))
+    }
+
+    /// Links whose effect is `event`, the latest cause first.
+    fn links_to(&self, event: EventId) -> Result<Vec<StoredLink>, CorrelatorError> {
+        let batches = self.snapshot.links(self.tenant, &[event], LinkSide::Related);
+        let mut links = Vec::new();
+        for batch in batches.map_err(storage("read links from"))? {
+            stored_links(&batch, &mut links)?;
+        }
+        links.sort_by_key(|link| (std::cmp::Reverse(link.primary_time), link.primary));
+        Ok(links)
+    }
+}
+
+fn stored_links(batch: &RecordBatch, links: &mut Vec<StoredLink>) -> Result<(), CorrelatorError> {
+    let missing = |column| CorrelatorError::Columns { table: "correlations", column };
+    let ints = |index: usize, column| {
+        let array = batch.columns().get(index).and_then(|array| array.as_primitive_opt::<Int64Type>());
+        array.ok_or(missing(column))
+    };
+    let high = ints(link_column::PRIMARY_HIGH, "primary_high")?;
+    let low = ints(link_column::PRIMARY_LOW, "primary_low")?;
+    let related_high = ints(link_column::RELATED_HIGH, "related_high")?;
+    let times = batch.columns().get(link_column::PRIMARY_TIMESTAMP);
+    let times = times.and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>());
+    let times = times.ok_or(missing("primary_timestamp"))?;
+    let relations = batch.columns().get(link_column::RELATION).and_then(|array| array.as_string_view_opt());
+    let relations = relations.ok_or(missing("relation"))?;
+    for row in 0..batch.num_rows() {
+        let Some(relation) = whence_schema::Relation::parse(relations.value(row)) else { continue };
+        let high = if high.is_null(row) { related_high.value(row) } else { high.value(row) };
+        links.push(StoredLink {
+            relation: relation.as_str(),
+            primary: EventId::from_halves(high as u64, low.value(row) as u64),
+            primary_time: UnixNanos(times.value(row).saturating_mul(1_000)),
+        });
+    }
+    Ok(())
+}
+
+/// Per event, whether a span below it failed.
+fn failed_below(tree: &SpanTree<'_>) -> Vec<bool> {
+    let mut below = vec![false; tree.len()];
+    for (index, _) in tree.depth_first().into_iter().rev() {
+        let node = tree.node(index);
+        if let Some(parent) = node.parent.filter(|parent| !is_message(tree, *parent, index)) {
+            below[parent] |= below[index] || node.failed;
+        }
+    }
+    below
+}
+
+/// The child that explains `span`. With `failed_below`, failures are followed first.
+fn explaining_child(tree: &SpanTree<'_>, span: usize, failed_below: Option<&Vec<bool>>) -> Option<usize> {
+    let own = tree.node(span).extent;
+    let extent = |child: &usize| tree.node(*child).extent;
+    // Whoever waits for a message does not wait for its consumer.
+    let waited_for = || tree.child_spans(span).filter(|child| !is_message(tree, span, *child));
+    let last = |child: &usize| (extent(child).end().min(own.end()), own.overlap(extent(child)), tree.node(*child).id);
+    if let Some(below) = failed_below {
+        let failed = waited_for().filter(|child| tree.node(*child).failed).max_by_key(last);
+        let further = || waited_for().filter(|child| below[*child]).max_by_key(last);
+        if let Some(child) = failed.or_else(further) {
+            return Some(child);
+        }
+    }
+    let dominant = waited_for().filter(|child| share(own, extent(child)) >= DOMINANT);
+    dominant.max_by_key(|child| (own.overlap(extent(child)), tree.node(*child).id))
+}
+
+fn parent_of(tree: &SpanTree<'_>, span: usize) -> Option<(usize, Reached)> {
+    let parent = tree.node(span).parent?;
+    Some((parent, edge(tree, parent, span, false)))
+}
+
+fn is_message(tree: &SpanTree<'_>, parent: usize, child: usize) -> bool {
+    tree.kind(parent) == Some("producer") && tree.kind(child) == Some("consumer")
+}
+
+/// The relation of a parent and its child, seen on the way down to a cause or up to what led here.
+fn edge(tree: &SpanTree<'_>, parent: usize, child: usize, down: bool) -> Reached {
+    let (above, below) = (tree.node(parent), tree.node(child));
+    let both_failed = down && above.failed && below.failed;
+    let strength = if both_failed { closeness(above.extent, below.extent) } else { share(above.extent, below.extent) };
+    let relation = match () {
+        () if is_message(tree, parent, child) => return Reached::surely("message"),
+        () if tree.asset(parent) == tree.asset(child) => "internal",
+        () if both_failed => "failure",
+        () => "call",
+    };
+    Reached { relation, strength }
+}
+
+fn to_batch(steps: &[Step]) -> Result<RecordBatch, CorrelatorError> {
+    let rows: Vec<(i32, &Step)> = (0..).zip(steps).collect();
+    let out = Columns(&rows);
+    let columns = vec![
+        out.int32s(|(depth, _)| *depth),
+        out.ids(|(_, step)| Some(step.event)),
+        out.texts(|(_, step)| Some(&step.asset)),
+        out.texts(|(_, step)| Some(step.relation)),
+        out.float32s(|(_, step)| step.strength),
+        out.texts(|(_, step)| step.name.as_deref()),
+        out.texts(|(_, step)| Some(&step.event_type)),
+        out.times(|(_, step)| step.timestamp),
+        out.texts(|(_, step)| step.status.as_deref()),
+        out.int64s(|(_, step)| step.duration),
+        out.texts(|(_, step)| step.detail.as_deref()),
+    ];
+    batch("a causal chain", causal_chain_schema(), columns)
+}

@@ -1,0 +1,200 @@
+//! Reading some columns of a table for one tenant and a range of time: memory first, then the chunks, newest first.
+
+use crate::error::CorrelatorError;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use whence_schema::tables::events::{self, column};
+use whence_schema::{EventId, Table, TenantId, UnixNanos};
+use whence_storage::{Chunk, Snapshot, TableSnapshot};
+
+/// Rows decoded at once.
+const BATCH_ROWS: usize = 8_192;
+
+/// From a point in time up to another one, which is not in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Range {
+    pub(crate) from: UnixNanos,
+    pub(crate) to: UnixNanos,
+}
+
+impl Range {
+    /// Microseconds that lie in the range: first and last.
+    fn micros(self) -> (i64, i64) {
+        let up = |nanos: i64| nanos.div_euclid(1_000) + i64::from(nanos.rem_euclid(1_000) > 0);
+        (up(self.from.0), up(self.to.0) - 1)
+    }
+}
+
+/// Hands the rows of `tenant` in `range` to `visit`, batch by batch, until it breaks. Blocks on file reads.
+///
+/// `columns` are positions of stored columns, ascending, beginning with tenant and timestamp (0 and 1).
+pub(crate) fn scan(
+    snapshot: &Snapshot,
+    table: Table,
+    tenant: &TenantId,
+    range: Range,
+    columns: &[usize],
+    visit: &mut dyn FnMut(&RecordBatch) -> Result<ControlFlow<()>, CorrelatorError>,
+) -> Result<(), CorrelatorError> {
+    let stored = table.stored_schema();
+    let projected = Arc::new(stored.project(columns).map_err(scanning)?);
+    let mut pass = |batch: &RecordBatch| {
+        let batch = of_tenant_in_range(batch, tenant, range).map_err(scanning)?;
+        if batch.num_rows() == 0 { Ok(ControlFlow::Continue(())) } else { visit(&batch) }
+    };
+    let TableSnapshot { batches, chunks } = snapshot.table(table);
+    for batch in batches.iter().rev() {
+        if pass(&batch.project(columns).map_err(scanning)?)?.is_break() {
+            return Ok(());
+        }
+    }
+    for chunk in newest_first(chunks).filter(|chunk| chunk.max_time >= range.from && chunk.min_time < range.to) {
+        let failed = |source| CorrelatorError::Chunk { path: chunk.path.clone(), source };
+        let builder = open(chunk).map_err(failed)?;
+        let time = columns.get(1).map_or("timestamp", |at| stored.field(*at).name());
+        let groups = builder.metadata().row_groups().iter().enumerate();
+        let groups = groups.filter(|(_, group)| may_hold(group, time, range)).map(|(index, _)| index).collect();
+        let names = columns.iter().map(|at| stored.field(*at).name().as_str());
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        let reader = builder.with_projection(mask).with_row_groups(groups).with_batch_size(BATCH_ROWS);
+        for batch in reader.build().map_err(failed)? {
+            let batch = as_stored(&batch.map_err(scanning)?, &projected).map_err(scanning)?;
+            if pass(&batch)?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The log record or span event with this id, all stored columns. A scan of two columns of the whole table: ids of
+/// positions have no index. Blocks on file reads.
+pub(crate) fn find_position(
+    events: &TableSnapshot,
+    tenant: &TenantId,
+    id: EventId,
+) -> Result<Option<RecordBatch>, CorrelatorError> {
+    let position = i32::try_from(id.low());
+    let Ok(position) = position else { return Ok(None) };
+    let wanted = Wanted { tenant: tenant.clone(), digest: id.high() as i64, position };
+    let of_batch = |batch: &RecordBatch| {
+        let columns = [column::TENANT_ID, column::REQUEST_DIGEST, column::POSITION];
+        filter_record_batch(batch, &wanted.among(&batch.project(&columns)?)?)
+    };
+    for batch in events.batches.iter().rev() {
+        let found = of_batch(batch).map_err(scanning)?;
+        if found.num_rows() > 0 {
+            return Ok(Some(found.slice(0, 1)));
+        }
+    }
+    for chunk in newest_first(&events.chunks) {
+        let failed = |source| CorrelatorError::Chunk { path: chunk.path.clone(), source };
+        let builder = open(chunk).map_err(failed)?;
+        let names = ["tenant_id", "request_digest", "position"];
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        let wanted = wanted.clone();
+        let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, move |batch| wanted.among(&batch)))]);
+        for batch in builder.with_row_filter(filter).with_batch_size(BATCH_ROWS).build().map_err(failed)? {
+            let batch = batch.map_err(scanning)?;
+            if batch.num_rows() > 0 {
+                return as_stored(&batch.slice(0, 1), &events::stored_schema()).map(Some).map_err(scanning);
+            }
+        }
+    }
+    Ok(None)
+}
+
+#[derive(Clone)]
+struct Wanted {
+    tenant: TenantId,
+    digest: i64,
+    position: i32,
+}
+
+impl Wanted {
+    /// Which rows of (tenant, digest, position) are wanted.
+    fn among(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+        let digests = column_as::<Int64Type>(batch, 1)?;
+        let positions = column_as::<Int32Type>(batch, 2)?;
+        let mut tenants = None;
+        let mut mask = Vec::with_capacity(batch.num_rows());
+        for row in 0..batch.num_rows() {
+            let here = digests.is_valid(row) && digests.value(row) == self.digest && positions.is_valid(row);
+            let mut here = here && positions.value(row) == self.position;
+            if here {
+                let tenants = match &tenants {
+                    Some(tenants) => tenants,
+                    None => tenants.insert(cast(batch.column(0), &arrow::datatypes::DataType::Utf8View)?),
+                };
+                here = tenants.as_string_view().value(row) == self.tenant.as_str();
+            }
+            mask.push(here);
+        }
+        Ok(BooleanArray::from(mask))
+    }
+}
+
+fn column_as<T: arrow::array::ArrowPrimitiveType>(
+    batch: &RecordBatch,
+    index: usize,
+) -> Result<&arrow::array::PrimitiveArray<T>, ArrowError> {
+    let wrong = || ArrowError::SchemaError(format!("column {index} has another type than stored"));
+    batch.columns().get(index).and_then(|array| array.as_primitive_opt::<T>()).ok_or_else(wrong)
+}
+
+fn scanning(source: ArrowError) -> CorrelatorError {
+    CorrelatorError::Arrow { what: "rows of a scan", source }
+}
+
+fn newest_first(chunks: &[Arc<Chunk>]) -> impl Iterator<Item = &Arc<Chunk>> {
+    let mut chunks: Vec<&Arc<Chunk>> = chunks.iter().collect();
+    chunks.sort_by_key(|chunk| std::cmp::Reverse(chunk.max_time));
+    chunks.into_iter()
+}
+
+fn open(chunk: &Chunk) -> Result<ParquetRecordBatchReaderBuilder<File>, ParquetError> {
+    ParquetRecordBatchReaderBuilder::try_new(File::open(&chunk.path)?)
+}
+
+/// False when the statistics of the row group show that no row of it lies in `range`.
+fn may_hold(group: &RowGroupMetaData, time: &str, range: Range) -> bool {
+    let (first, last) = range.micros();
+    let column = group.columns().iter().find(|column| column.column_path().string() == time);
+    match column.and_then(|column| column.statistics()) {
+        Some(Statistics::Int64(times)) => {
+            times.max_opt().is_none_or(|max| *max >= first) && times.min_opt().is_none_or(|min| *min <= last)
+        }
+        _ => true,
+    }
+}
+
+/// The batch with the types of `schema`: files may hold texts in another layout.
+fn as_stored(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let wanted = schema.fields().iter();
+    let columns: Result<Vec<ArrayRef>, ArrowError> =
+        batch.columns().iter().zip(wanted).map(|(array, field)| cast(array, field.data_type())).collect();
+    RecordBatch::try_new(schema.clone(), columns?)
+}
+
+fn of_tenant_in_range(batch: &RecordBatch, tenant: &TenantId, range: Range) -> Result<RecordBatch, ArrowError> {
+    let wrong = || ArrowError::SchemaError("tenant_id has another type than stored".to_owned());
+    let tenants = batch.columns().first().and_then(|array| array.as_string_view_opt()).ok_or_else(wrong)?;
+    let times = column_as::<TimestampMicrosecondType>(batch, 1)?;
+    let (first, last) = range.micros();
+    let inside = |row: usize| (first..=last).contains(&times.value(row)) && tenants.value(row) == tenant.as_str();
+    let mask: Vec<bool> = (0..batch.num_rows()).map(inside).collect();
+    if mask.iter().all(|inside| *inside) {
+        return Ok(batch.clone());
+    }
+    filter_record_batch(batch, &BooleanArray::from(mask))
+}

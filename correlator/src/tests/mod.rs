@@ -1,0 +1,7 @@
+//! Tests across the modules: linking in any order, against a model, through a real store; and the table functions.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod functions;
+mod linking;
+mod property;
+mod rows;
