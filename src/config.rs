@@ -315,7 +315,8 @@ impl Config {
     }
 
     fn validate_service(&self) -> Result<(), ConfigError> {
-        let known = |key: &str, names: &[String], known: &[&str]| match names.iter().find(|n| !known.contains(&&n[..])) {
+        let known = |key: &str, names: &[String], known: &[&str]| match names.iter().find(|n| !known.contains(&&n[..]))
+        {
             None => Ok(()),
             Some(name) => Err(ConfigError::value(key, name, &format!("use one of: {}", known.join(", ")))),
         };

@@ -7,7 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use whence_schema::Relation;
 
@@ -50,7 +50,8 @@ pub fn health_router(health: Arc<Health>) -> Router {
 async fn show_health(State(health): State<Arc<Health>>) -> Response {
     let (status, body) = match health.stage.load(Ordering::Acquire) {
         RECOVERING => {
-            let (done, total) = (health.replayed_bytes.load(Ordering::Relaxed), health.total_bytes.load(Ordering::Relaxed));
+            let (done, total) =
+                (health.replayed_bytes.load(Ordering::Relaxed), health.total_bytes.load(Ordering::Relaxed));
             let body = serde_json::json!({"status": "recovering", "replayed_bytes": done, "total_bytes": total});
             (StatusCode::SERVICE_UNAVAILABLE, body)
         }
@@ -84,7 +85,12 @@ fn metrics_text(sources: &Sources) -> String {
     let (c, g) = ("counter", "gauge");
     metric("whence_receiver_requests_total", c, "OTLP requests accepted.", of(&ingest.requests));
     metric("whence_receiver_duplicate_requests_total", c, "Requests sent before.", of(&ingest.duplicate_requests));
-    metric("whence_receiver_undecodable_requests_total", c, "Requests that were no OTLP.", of(&ingest.undecodable_requests));
+    metric(
+        "whence_receiver_undecodable_requests_total",
+        c,
+        "Requests that were no OTLP.",
+        of(&ingest.undecodable_requests),
+    );
     metric("whence_receiver_refused_requests_total", c, "Requests told to come back.", of(&ingest.refused_requests));
     metric("whence_receiver_stored_items_total", c, "Spans, log records and points stored.", of(&ingest.items_stored));
     metric("whence_receiver_rejected_items_total", c, "Items refused as wrong.", of(&ingest.items_rejected));
@@ -102,10 +108,20 @@ fn metrics_text(sources: &Sources) -> String {
     metric("whence_commits_total", c, "Delta Lake commits.", store.commits);
     metric("whence_commit_failures_total", c, "Delta Lake commits that failed.", store.commit_failures);
     metric("whence_compactions_total", c, "Chunk files joined.", store.compactions);
-    metric("whence_correlator_window_spans", g, "Spans whose ends can be linked from memory.", correlator.window_spans());
+    metric(
+        "whence_correlator_window_spans",
+        g,
+        "Spans whose ends can be linked from memory.",
+        correlator.window_spans(),
+    );
     metric("whence_correlator_evicted_spans_total", c, "Spans that left the window.", correlator.evicted_spans());
     metric("whence_correlator_pending_ends", g, "Ends that wait for a span.", correlator.pending_ends());
-    metric("whence_correlator_dropped_ends_total", c, "Waiting ends dropped for want of memory.", correlator.dropped_ends());
+    metric(
+        "whence_correlator_dropped_ends_total",
+        c,
+        "Waiting ends dropped for want of memory.",
+        correlator.dropped_ends(),
+    );
     metric("whence_correlator_looked_up_spans_total", c, "Spans looked up in the store.", correlator.looked_up_spans());
     metric("whence_correlator_lag_nanoseconds", g, "From accepting to linking.", correlator.lag_nanos());
     let name = "whence_correlator_links_total";

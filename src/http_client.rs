@@ -44,10 +44,9 @@ pub async fn query_text(endpoint: &str, sql: &str, format: &str) -> anyhow::Resu
         .header(hyper::header::CONTENT_TYPE, "text/plain")
         .body(Full::new(Bytes::from(sql.to_owned())))?;
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let response = client
-        .request(request)
-        .await
-        .with_context(|| format!("no answer from {base}: is `whence serve` running there? (--endpoint names another)"))?;
+    let response = client.request(request).await.with_context(|| {
+        format!("no answer from {base}: is `whence serve` running there? (--endpoint names another)")
+    })?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     if !status.is_success() {

@@ -1,5 +1,7 @@
 //! The `whence` binary: reads the command line and hands over to one module per command.
 
+#![allow(unreachable_pub, reason = "a binary exports nothing: pub marks what a module offers to its siblings")]
+
 mod commands;
 mod config;
 mod health;

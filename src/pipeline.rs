@@ -18,9 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use whence_correlator::{Correlator, CorrelatorOptions, CorrelatorStatistics};
-use whence_otlp_receiver::{
-    Ingest, Mapper, ReceiverLimits, ReceiverOptions, default_rules, serve_grpc, serve_http,
-};
+use whence_otlp_receiver::{Ingest, Mapper, ReceiverLimits, ReceiverOptions, default_rules, serve_grpc, serve_http};
 use whence_query::{QueryEngine, QueryOptions};
 use whence_schema::{Signal, TenantId};
 use whence_storage::{Opened, Recovery, Retention, Store, StoreOptions};
@@ -40,7 +38,6 @@ pub struct Sources {
 pub struct Running {
     health: Arc<Health>,
     store: Store,
-    engine: QueryEngine,
     receiving: CancellationToken,
     answering: CancellationToken,
     receivers: Vec<Named>,
@@ -84,13 +81,16 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let grpc_options = options((protocols.grpc.max_recv_msg_size_mib as usize) << 20);
     let receivers = vec![
         receiver("OTLP/gRPC", serve_grpc(grpc, ingest.clone(), grpc_options, receiving.clone())),
-        receiver("OTLP/HTTP", serve_http(http, ingest.clone(), options(protocols.http.max_request_body_size), receiving.clone())),
+        receiver(
+            "OTLP/HTTP",
+            serve_http(http, ingest.clone(), options(protocols.http.max_request_body_size), receiving.clone()),
+        ),
     ];
     let engine = QueryEngine::new(store.clone(), crate::table_functions::all(), query_options(config))?;
     let answering = CancellationToken::new();
     let doors = open_doors(config, &engine, &answering).await?;
     health.ready(Sources { ingest, store: store.clone(), correlator: statistics });
-    Ok(Running { health, store, engine, receiving, answering, receivers, doors, correlator, observers })
+    Ok(Running { health, store, receiving, answering, receivers, doors, correlator, observers })
 }
 
 impl Running {
@@ -102,7 +102,6 @@ impl Running {
         let mut well = shutdown::finish(self.receivers, deadline).await;
         self.answering.cancel();
         well &= shutdown::finish(self.doors, deadline).await;
-        self.engine.shutdown();
         // The flush needs the correlator's last links, so the store closes first and the correlator ends with the tail.
         match tokio::time::timeout_at(deadline, self.store.close()).await {
             Ok(Ok(())) => {}
@@ -150,8 +149,8 @@ async fn open_doors(
     }
     let http = listen("extensions.query.http.endpoint", config.extensions.query.http.endpoint).await?;
     let pgwire = listen("extensions.query.pgwire.endpoint", config.extensions.query.pgwire.endpoint).await?;
-    let router = whence_query::serve::http::router(engine.clone(), TenantId::default());
-    let serving = whence_query::serve::pgwire::serve(engine.clone(), TenantId::default(), pgwire, answering.clone());
+    let router = whence_query::serve::http::router(engine.clone());
+    let serving = whence_query::serve::pgwire::serve(engine.clone(), pgwire, answering.clone());
     Ok(vec![
         serve_router("HTTP queries", http, router, answering.clone()),
         named("PostgreSQL wire", async move { Ok(serving.await?) }),

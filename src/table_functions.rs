@@ -2,9 +2,7 @@
 //! between them.
 
 use std::sync::Arc;
-use whence_correlator::functions::{
-    causal_chain, causal_chain_schema, service_graph, service_graph_schema, trace, trace_schema,
-};
+use whence_correlator::{causal_chain, causal_chain_schema, service_graph, service_graph_schema, trace, trace_schema};
 use whence_query::{Argument, ArgumentKind, TableFunction};
 
 /// `trace(trace_id)`, `causal_chain(event_id)` and `service_graph(from, to)`.

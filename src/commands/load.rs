@@ -221,7 +221,13 @@ impl Seen {
         self.latencies.sort_unstable();
         if let Some(last) = self.latencies.len().checked_sub(1) {
             let at = |q: f64| f64::from(self.latencies[(q * last as f64) as usize]) / 1_000.0;
-            println!("latency   p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, max {:.1} ms", at(0.5), at(0.95), at(0.99), at(1.0));
+            println!(
+                "latency   p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+                at(0.5),
+                at(0.95),
+                at(0.99),
+                at(1.0)
+            );
         }
         for error in &self.errors {
             println!("error     {error}");

@@ -91,6 +91,10 @@ mod tests {
             rows: vec![vec!["cart".into(), 7.into()], vec![serde_json::Value::Null, 1234.into()]],
             truncated: false,
         };
-        assert_eq!(table(&answer), " asset_id |  n\n----------+------\n cart     |    7\n          | 1234\n(2 rows)\n".replace(" |  n\n", " |  n  \n"));
+        assert_eq!(
+            table(&answer),
+            " asset_id |  n\n----------+------\n cart     |    7\n          | 1234\n(2 rows)\n"
+                .replace(" |  n\n", " |  n  \n")
+        );
     }
 }

@@ -155,11 +155,7 @@ struct Ready {
     line_bytes: usize,
 }
 
-async fn send_patiently(
-    client: &OtlpClient,
-    request: &Ready,
-    patience: Duration,
-) -> Result<Sent, SendError> {
+async fn send_patiently(client: &OtlpClient, request: &Ready, patience: Duration) -> Result<Sent, SendError> {
     let started = Instant::now();
     let mut pause = Duration::from_millis(100);
     loop {

@@ -8,7 +8,7 @@
 use super::Config;
 use serde::Deserialize;
 use serde_norway::{Mapping, Value};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +78,9 @@ pub fn load(files: &[PathBuf], sets: &[String]) -> Result<Config, ConfigError> {
             message: "expected key=value, for example exporters.hypertables.path=./data".to_owned(),
         })?;
         let value: Value = serde_norway::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-        let part = key.rsplit('.').fold(value, |value, name| {
-            Value::Mapping(Mapping::from_iter([(Value::String(name.to_owned()), value)]))
-        });
+        let part = key
+            .rsplit('.')
+            .fold(value, |value, name| Value::Mapping(Mapping::from_iter([(Value::String(name.to_owned()), value)])));
         to_config(&format!("--set {set}"), part.clone())?;
         merge(&mut tree, part);
     }
@@ -175,9 +175,9 @@ fn replace_environment(
         while let Some(at) = rest.find('$') {
             out.push_str(&rest[..at]);
             let after = &rest[at..];
-            if after.starts_with("$$") {
+            if let Some(tail) = after.strip_prefix("$$") {
                 out.push('$');
-                rest = &after[2..];
+                rest = tail;
                 continue;
             }
             let Some((name, tail)) = after.strip_prefix("${env:").and_then(|r| r.split_once('}')) else {
@@ -187,10 +187,7 @@ fn replace_environment(
             };
             let (name, default) = name.split_once(":-").map_or((name, None), |(n, d)| (n, Some(d)));
             let value = variable(name).or_else(|| default.map(str::to_owned)).ok_or_else(|| {
-                ConfigError::Environment {
-                    place: format!("{place}, line {}", number + 1),
-                    name: name.to_owned(),
-                }
+                ConfigError::Environment { place: format!("{place}, line {}", number + 1), name: name.to_owned() }
             })?;
             out.push_str(&value);
             rest = tail;
@@ -202,7 +199,7 @@ fn replace_environment(
 
 /// The configuration of one file's text, for tests.
 #[cfg(test)]
-pub(super) fn from_text(place: &Path, text: &str) -> Result<Config, ConfigError> {
+pub(super) fn from_text(place: &std::path::Path, text: &str) -> Result<Config, ConfigError> {
     let place = place.display().to_string();
     let text = replace_environment(&place, text, |_| None)?;
     let config = to_config(&place, parse_checked(&place, &text)?)?;

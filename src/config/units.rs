@@ -45,7 +45,9 @@ impl<'de> Deserialize<'de> for Age {
             Flag(bool),
             Text(String),
         }
-        let wrong = |text: &str| D::Error::custom(format!("'{text}' is no span of time: write 90d, 12h, 5m, 10s, 500ms or off"));
+        let wrong = |text: &str| {
+            D::Error::custom(format!("'{text}' is no span of time: write 90d, 12h, 5m, 10s, 500ms or off"))
+        };
         match Written::deserialize(deserializer) {
             Ok(Written::Flag(false)) => Ok(Self(None)),
             Ok(Written::Text(text)) => Self::parse(&text).ok_or_else(|| wrong(&text)),
