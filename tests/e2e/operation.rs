@@ -1,8 +1,7 @@
 //! Starting, configuring and stopping: what is refused, and what is said about it.
 
 use crate::machine::{self, free_port};
-use crate::server::{Home, Ports, Server, run, signal, verify, whence, words};
-use std::process::Stdio;
+use crate::server::{Home, Ports, Server, run, verify, words};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -90,17 +89,7 @@ fn a_taken_port_is_named_and_nothing_half_started_stays() {
 fn sigint_ends_an_idle_server_with_success_and_leaves_a_sound_directory() {
     let _machine = machine::shared();
     let home = Home::new();
-    let mut child = {
-        let mut command = whence();
-        command.arg("serve").args(Ports::free().settings());
-        command.args(["--set", &format!("exporters.hypertables.path={}", home.data().display())]);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-    };
-    crate::sql::eventually(SOON, || home.data().exists(), |exists| *exists);
-    std::thread::sleep(Duration::from_millis(500));
-    signal(child.id(), "INT");
-    let (status, _) = crate::sql::eventually(SOON, || child.try_wait().unwrap(), Option::is_some);
-    assert!(status.unwrap().success());
+    assert!(Server::start(&home).end("INT", SOON).success());
     verify(&home.data());
 }
 

@@ -74,7 +74,7 @@ impl Home {
 }
 
 /// The binary under test.
-pub(crate) fn whence() -> Command {
+fn whence() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_whence"));
     command.stdin(Stdio::null()).env("NO_COLOR", "1");
     command
@@ -100,7 +100,7 @@ pub(crate) fn words(output: &Output) -> String {
 }
 
 /// Sends a signal by name.
-pub(crate) fn signal(process: u32, name: &str) {
+fn signal(process: u32, name: &str) {
     // `kill` is built into every shell; a program of that name is not everywhere.
     Command::new("sh").arg("-c").arg(format!("kill -{name} {process}")).status().unwrap();
 }
@@ -159,14 +159,19 @@ impl Server {
     }
 
     /// SIGTERM; the exit status, which must come within the deadline.
-    pub(crate) fn terminate(mut self, within: Duration) -> ExitStatus {
-        signal(self.child.id(), "TERM");
+    pub(crate) fn terminate(self, within: Duration) -> ExitStatus {
+        self.end("TERM", within)
+    }
+
+    /// A signal that asks to end; the exit status, which must come within the deadline.
+    pub(crate) fn end(mut self, by: &str, within: Duration) -> ExitStatus {
+        signal(self.child.id(), by);
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(start.elapsed() < within, "still running {within:?} after SIGTERM:\n{}", self.output());
+            assert!(start.elapsed() < within, "still running {within:?} after SIG{by}:\n{}", self.output());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
