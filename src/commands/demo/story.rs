@@ -5,7 +5,7 @@ use crate::commands::query::table;
 use crate::config::Config;
 use crate::http_client::{Answer, query};
 use std::collections::HashMap;
-use whence_simulator::Scenario;
+use whence_simulator::{FaultKind, Scenario};
 
 /// Failing front-end requests whose chains are followed.
 const CHAINS: usize = 40;
@@ -44,8 +44,23 @@ pub(super) async fn tell(endpoint: &str, scenario: &Scenario) -> anyhow::Result<
         found.service, found.agreeing, found.followed, found.evidence
     );
     let truth = scenario.ground_truth();
-    println!("Injected: {:?} in {}, operation {}", truth.kind, truth.culprit_service, truth.culprit_operation);
+    println!(
+        "Injected: {} in {}, operation {}, after a change ({})",
+        fault_words(truth.kind),
+        truth.culprit_service,
+        truth.culprit_operation,
+        truth.change_name
+    );
     Ok(())
+}
+
+fn fault_words(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::SlowThenFailingDatabase => "a slow, then failing database",
+        FaultKind::Exception => "an exception",
+        FaultKind::CpuContention => "CPU contention",
+        FaultKind::BadConfiguration => "a bad configuration",
+    }
 }
 
 fn heading(text: &str) {
