@@ -32,11 +32,16 @@ impl Bench {
         Self { linker: Linker::new(limits, false), rows: Vec::new(), stored: HashMap::new(), now: Moment(0) }
     }
 
+    /// Lets the store hold `events`: it may be ahead of what came along the tail.
+    pub(crate) fn store(&mut self, events: &[EventRow]) {
+        for row in events.iter().filter(|row| row.signal == "span") {
+            self.stored.entry((row.tenant, row.id())).or_insert_with(|| row.clone());
+        }
+    }
+
     pub(crate) fn take(&mut self, events: &[EventRow], emit: bool) {
+        self.store(events);
         for events in events.chunk_by(|a, b| a.tenant == b.tenant) {
-            for row in events.iter().filter(|row| row.signal == "span") {
-                self.stored.entry((row.tenant, row.id())).or_insert_with(|| row.clone());
-            }
             let tenant = TenantId::new(events[0].tenant);
             let arrival = Arrival { tenant: &tenant, emit, at: self.now, now: UnixNanos(77) };
             self.linker.events(arrival, &batch(events), &mut self.rows).unwrap();
@@ -249,7 +254,7 @@ fn a_parent_found_in_the_store_before_it_arrives_along_the_tail_is_linked_on_arr
     let mut bench = Bench::new(LIMITS);
     bench.linker.had_events = true;
     bench.take(&[span(3, 2, "c")], true);
-    bench.stored.insert(("default", span_id(1, 2)), span(2, 1, "b"));
+    bench.store(&[span(2, 1, "b")]);
     bench.look_up();
     bench.take(&[span(1, 0, "a"), span(2, 1, "b")], true);
     let call = |caller, callee| (Relation::Call, span_id(1, caller), span_id(1, callee));

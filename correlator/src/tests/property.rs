@@ -153,7 +153,11 @@ proptest! {
             take(&mut bench, &items[arrived..cut], true);
             arrived = cut;
             match random.random_range(0..8) {
-                0 => drop(bench.look_up()),
+                0 => {
+                    let ahead = items[arrived..].iter().take(random.random_range(0..20));
+                    ahead.for_each(|item| if let Item::Event(row) = item { bench.store(std::slice::from_ref(row)) });
+                    bench.look_up();
+                }
                 1 => commit = Commit { state: state::save(&bench.linker, 1 << 20).0, links: bench.rows.len(), arrived },
                 2 => {
                     bench.restart();
