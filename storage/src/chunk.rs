@@ -1,8 +1,30 @@
 //! Chunks: immutable Parquet files of one table, day and bucket.
+//!
+//! ```text
+//! <data>/events/day=2023-01-29/bucket=2/1769000000-00-1f.parquet
+//!                                       |          |  +-- number that makes the name unique
+//!                                       |          +-- level: how often its rows were joined with others
+//!                                       +-- Unix second at which the newest of its rows were written
+//! ```
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+pub(crate) mod join;
+mod layout;
+mod sort;
+pub(crate) mod writer;
+
+use crate::StorageError;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use whence_schema::UnixNanos;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Number of hash partitions of a day.
+pub const BUCKETS: u64 = 4;
+
+pub(crate) const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// An immutable Parquet file. The file stays as long as somebody holds its `Arc`, also when compaction or retention
 /// has taken it out of the table.
@@ -16,7 +38,7 @@ pub struct Chunk {
     pub bytes: u64,
     /// Earliest `timestamp`.
     pub min_time: UnixNanos,
-    /// Latest `timestamp`, rounded up to the microsecond.
+    /// Latest `timestamp`, with the nanoseconds below its microsecond rounded up.
     pub max_time: UnixNanos,
     /// Days since 1970-01-01 (UTC): the partition column `day`.
     pub day: i32,
@@ -27,17 +49,136 @@ pub struct Chunk {
     /// How often its rows were joined with others.
     pub level: u8,
     pub(crate) obsolete: AtomicBool,
+    footer: OnceLock<ArrowReaderMetadata>,
 }
 
-/// Number of hash partitions of a day.
-pub const BUCKETS: u64 = 4;
+/// What a chunk is, apart from its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) min_micros: i64,
+    pub(crate) max_micros: i64,
+}
+
+/// The bucket of a tenant.
+pub(crate) fn bucket_of(tenant: &str) -> i32 {
+    (xxh3_64(tenant.as_bytes()) % BUCKETS) as i32
+}
+
+impl Chunk {
+    /// `None` when path and name are not those of a chunk.
+    pub(crate) fn at(path: PathBuf, facts: Facts) -> Option<Self> {
+        let mut name = path.file_stem()?.to_str()?.splitn(3, '-');
+        let created_seconds = name.next()?.parse().ok()?;
+        let level = name.next()?.parse().ok()?;
+        let bucket_folder = path.parent()?;
+        let bucket = bucket_folder.file_name()?.to_str()?.strip_prefix("bucket=")?.parse().ok()?;
+        let day = parse_day(bucket_folder.parent()?.file_name()?.to_str()?.strip_prefix("day=")?)?;
+        Some(Self {
+            rows: facts.rows,
+            bytes: facts.bytes,
+            min_time: UnixNanos(facts.min_micros.saturating_mul(1_000)),
+            max_time: UnixNanos(facts.max_micros.saturating_mul(1_000).saturating_add(999)),
+            day,
+            bucket,
+            created_seconds,
+            level,
+            obsolete: AtomicBool::new(false),
+            footer: OnceLock::new(),
+            path,
+        })
+    }
+
+    /// Path below the folder of the table, as the Delta log has it.
+    pub(crate) fn relative_path(&self) -> String {
+        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        format!("day={}/bucket={}/{name}", day_text(self.day), self.bucket)
+    }
+
+    /// The file's footer, read once. Blocks the first time.
+    pub(crate) fn footer(&self) -> Result<&ArrowReaderMetadata, StorageError> {
+        if let Some(footer) = self.footer.get() {
+            return Ok(footer);
+        }
+        let file = self.open()?;
+        let footer =
+            ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(StorageError::chunk(&self.path))?;
+        Ok(self.footer.get_or_init(|| footer))
+    }
+
+    pub(crate) fn open(&self) -> Result<File, StorageError> {
+        File::open(&self.path).map_err(StorageError::file("open", &self.path))
+    }
+
+    pub(crate) fn overlaps(&self, from: UnixNanos, to: UnixNanos) -> bool {
+        self.min_time <= to && from <= self.max_time
+    }
+}
 
 impl Drop for Chunk {
     fn drop(&mut self) {
         if self.obsolete.load(Ordering::Acquire)
             && let Err(error) = std::fs::remove_file(&self.path)
+            && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(path = %self.path.display(), %error, "replaced chunk not deleted; the next start will");
+        }
+    }
+}
+
+/// Path of a new chunk below `table_folder`.
+pub(crate) fn new_path(table_folder: &Path, day: i32, bucket: i32, created_seconds: i64, level: u8) -> PathBuf {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let folder = table_folder.join(format!("day={}", day_text(day))).join(format!("bucket={bucket}"));
+    loop {
+        // The process id tells runs apart that write within one second; existing names are never reused.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!("{created_seconds}-{level:02}-{:x}{number:04x}.parquet", std::process::id()));
+        if !path.exists() {
+            return path;
+        }
+    }
+}
+
+/// `YYYY-MM-DD` of a day since 1970-01-01 (algorithm of Howard Hinnant, "chrono-compatible low-level date algorithms").
+pub(crate) fn day_text(day: i32) -> String {
+    let z = i64::from(day) + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day_of_month:02}")
+}
+
+fn parse_day(text: &str) -> Option<i32> {
+    let mut parts = text.rsplitn(3, '-');
+    let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let (day, month, year) = (day.parse::<i64>().ok()?, month.parse::<i64>().ok()?, year.parse::<i64>().ok()?);
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    i32::try_from(era * 146_097 + day_of_era - 719_468).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_written_and_read_as_dates() {
+        for (day, text) in [(0, "1970-01-01"), (19_386, "2023-01-29"), (-1, "1969-12-31"), (11_016, "2000-02-29")] {
+            assert_eq!(day_text(day), text);
+            assert_eq!(parse_day(text), Some(day));
+        }
+        for day in (-200_000..200_000).step_by(37) {
+            assert_eq!(parse_day(&day_text(day)), Some(day));
         }
     }
 }

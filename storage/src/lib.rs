@@ -1,11 +1,24 @@
 //! storage
 
+mod assets;
 mod chunk;
+mod compaction;
+mod control;
+mod delta;
+mod digests;
 mod error;
+mod files;
+mod flush;
+mod ledger;
+mod log;
 mod lookup;
+mod memory;
+mod memtable;
 mod options;
 mod recovery;
+mod retention;
 mod snapshot;
+mod state;
 mod store;
 mod tail;
 mod verify;

@@ -1,8 +1,19 @@
-//! Finding single rows by id in a snapshot, without a scan of the table.
+//! Finding single rows by id in a snapshot, without a scan of the table: chunks are pruned by time and bloom filter, and
+//! of the row groups left only the id column is read before the rows that match.
 
-use crate::{Snapshot, StorageError};
+use crate::{Chunk, Snapshot, StorageError, TableSnapshot};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
+use hashbrown::HashSet;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
+use parquet::bloom_filter::Sbbf;
 use std::collections::HashMap;
+use std::sync::Arc;
+use whence_schema::tables::events::SIGNAL_SPAN;
+use whence_schema::tables::{correlations, events};
 use whence_schema::{EventId, SpanId, TenantId, TraceId, UnixNanos};
 
 /// A span found by its id.
@@ -48,8 +59,21 @@ impl Snapshot {
         from: UnixNanos,
         to: UnixNanos,
     ) -> Result<HashMap<EventId, FoundSpan>, StorageError> {
-        let _ = (tenant, ids, from, to);
-        Ok(HashMap::new())
+        let wanted: HashSet<EventId> = ids.iter().copied().collect();
+        let low = Sought::Numbers(Arc::new(ids.iter().map(|id| id.low() as i64).collect()));
+        let mut found = HashMap::new();
+        let whole = found_rows(&self.events, events::column::SPAN_ID, &low, (from, to), &mut |batch| {
+            for row in 0..batch.num_rows() {
+                if let Some((id, span)) = span_at(batch, row, tenant)
+                    && wanted.contains(&id)
+                    && (from..=to).contains(&span.start)
+                {
+                    found.insert(id, span);
+                }
+            }
+            found.len() == wanted.len()
+        });
+        whole.map(|()| found)
     }
 
     /// All events of one trace, stored columns, in no particular order. Blocks on file reads.
@@ -58,8 +82,15 @@ impl Snapshot {
     ///
     /// When a chunk cannot be read.
     pub fn trace_rows(&self, tenant: &TenantId, trace: TraceId) -> Result<Vec<RecordBatch>, StorageError> {
-        let _ = (tenant, trace);
-        Ok(Vec::new())
+        let always = (UnixNanos(i64::MIN), UnixNanos(i64::MAX));
+        let mut rows = Vec::new();
+        let mut failed = None;
+        found_rows(&self.events, events::column::TRACE_ID, &Sought::Trace(trace), always, &mut |batch| {
+            let own: BooleanArray =
+                tenants_of(batch).iter().map(|owner| Some(owner == Some(tenant.as_str()))).collect();
+            keep(filter_record_batch(batch, &own), &mut rows, &mut failed)
+        })?;
+        failed.map_or(Ok(rows), |error| Err(StorageError::from(error)))
     }
 
     /// Correlations one end of which is among `ids`, stored columns, in no particular order. Blocks on file reads.
@@ -68,7 +99,175 @@ impl Snapshot {
     ///
     /// When a chunk cannot be read.
     pub fn links(&self, tenant: &TenantId, ids: &[EventId], side: LinkSide) -> Result<Vec<RecordBatch>, StorageError> {
-        let _ = (tenant, ids, side);
-        Ok(Vec::new())
+        use correlations::column::{PRIMARY_HIGH, PRIMARY_LOW, RELATED_HIGH, RELATED_LOW};
+        let wanted: HashSet<EventId> = ids.iter().copied().collect();
+        let sought = Sought::Numbers(Arc::new(ids.iter().map(|id| id.low() as i64).collect()));
+        let column = if side == LinkSide::Primary { PRIMARY_LOW } else { RELATED_LOW };
+        let always = (UnixNanos(i64::MIN), UnixNanos(i64::MAX));
+        let mut rows = Vec::new();
+        let mut failed = None;
+        found_rows(&self.correlations, column, &sought, always, &mut |batch| {
+            let numbers = |index: usize| batch.column(index).as_primitive::<Int64Type>();
+            let (low, primary_high, related_high) = (numbers(column), numbers(PRIMARY_HIGH), numbers(RELATED_HIGH));
+            let tenants = tenants_of(batch);
+            let matches = |row: usize| {
+                // A primary in the same trace as its related event has its high half left out.
+                let high = if side == LinkSide::Primary && primary_high.is_valid(row) {
+                    primary_high.value(row)
+                } else {
+                    related_high.value(row)
+                };
+                let id = EventId::from_halves(high as u64, low.value(row) as u64);
+                Some(tenants.value(row) == tenant.as_str() && wanted.contains(&id))
+            };
+            let own: BooleanArray = (0..batch.num_rows()).map(matches).collect();
+            keep(filter_record_batch(batch, &own), &mut rows, &mut failed)
+        })?;
+        failed.map_or(Ok(rows), |error| Err(StorageError::from(error)))
     }
+}
+
+fn keep(
+    filtered: Result<RecordBatch, arrow::error::ArrowError>,
+    rows: &mut Vec<RecordBatch>,
+    failed: &mut Option<arrow::error::ArrowError>,
+) -> bool {
+    match filtered {
+        Ok(batch) => {
+            rows.extend((batch.num_rows() > 0).then_some(batch));
+            false
+        }
+        Err(error) => {
+            *failed = Some(error);
+            true
+        }
+    }
+}
+
+fn tenants_of(batch: &RecordBatch) -> &arrow::array::StringViewArray {
+    batch.column(events::column::TENANT_ID).as_string_view()
+}
+
+/// What a column is searched for.
+#[derive(Debug, Clone)]
+enum Sought {
+    Numbers(Arc<HashSet<i64>>),
+    Trace(TraceId),
+}
+
+impl Sought {
+    fn may_be_in(&self, filter: &Sbbf) -> bool {
+        match self {
+            Self::Numbers(numbers) => numbers.iter().any(|number| filter.check(number)),
+            Self::Trace(trace) => filter.check(&trace.0[..]),
+        }
+    }
+
+    fn matches(&self, column: &ArrayRef) -> BooleanArray {
+        match (self, column.data_type()) {
+            (Self::Numbers(numbers), DataType::Int64) => {
+                let values = column.as_primitive::<Int64Type>();
+                values.iter().map(|value| Some(value.is_some_and(|value| numbers.contains(&value)))).collect()
+            }
+            (Self::Trace(trace), DataType::FixedSizeBinary(16)) => {
+                let values = column.as_fixed_size_binary();
+                (0..values.len()).map(|row| Some(values.is_valid(row) && values.value(row) == trace.0)).collect()
+            }
+            _ => BooleanArray::from(vec![false; column.len()]),
+        }
+    }
+}
+
+/// Hands rows whose `column` matches to `each`, until it says that it has enough.
+fn found_rows(
+    table: &TableSnapshot,
+    column: usize,
+    sought: &Sought,
+    (from, to): (UnixNanos, UnixNanos),
+    each: &mut dyn FnMut(&RecordBatch) -> bool,
+) -> Result<(), StorageError> {
+    if matches!(sought, Sought::Numbers(numbers) if numbers.is_empty()) {
+        return Ok(());
+    }
+    for batch in &table.batches {
+        let matching = sought.matches(batch.column(column));
+        if matching.true_count() > 0 && each(&filter_record_batch(batch, &matching)?) {
+            return Ok(());
+        }
+    }
+    // What is asked for is mostly recent.
+    let mut chunks: Vec<&Arc<Chunk>> = table.chunks.iter().filter(|chunk| chunk.overlaps(from, to)).collect();
+    chunks.sort_by_key(|chunk| std::cmp::Reverse(chunk.max_time));
+    for chunk in chunks {
+        if found_in_chunk(chunk, column, sought, each)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn found_in_chunk(
+    chunk: &Chunk,
+    column: usize,
+    sought: &Sought,
+    each: &mut dyn FnMut(&RecordBatch) -> bool,
+) -> Result<bool, StorageError> {
+    let failed = || StorageError::chunk(&chunk.path);
+    let footer = chunk.footer()?.clone();
+    let file = chunk.open()?;
+    let mut groups = Vec::new();
+    for (index, group) in footer.metadata().row_groups().iter().enumerate() {
+        let filter = Sbbf::read_from_column_chunk(group.column(column), &file).map_err(failed())?;
+        if filter.is_none_or(|filter| sought.may_be_in(&filter)) {
+            groups.push(index);
+        }
+    }
+    if groups.is_empty() {
+        return Ok(false);
+    }
+    let sought = sought.clone();
+    let mask = ProjectionMask::leaves(footer.parquet_schema(), [column]);
+    let predicate = ArrowPredicateFn::new(mask, move |batch: RecordBatch| Ok(sought.matches(batch.column(0))));
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer)
+        .with_row_groups(groups)
+        .with_row_filter(RowFilter::new(vec![Box::new(predicate)]))
+        .build()
+        .map_err(failed())?;
+    for batch in reader {
+        if each(&batch?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn span_at(batch: &RecordBatch, row: usize, tenant: &TenantId) -> Option<(EventId, FoundSpan)> {
+    use events::column as at;
+    let text = |index: usize| {
+        let column = batch.column(index).as_string_view();
+        column.is_valid(row).then(|| column.value(row))
+    };
+    let number = |index: usize| {
+        let column = batch.column(index).as_primitive::<Int64Type>();
+        column.is_valid(row).then(|| column.value(row))
+    };
+    if text(at::TENANT_ID) != Some(tenant.as_str()) || text(at::SIGNAL) != Some(SIGNAL_SPAN) {
+        return None;
+    }
+    let traces = batch.column(at::TRACE_ID).as_fixed_size_binary();
+    let trace = traces.is_valid(row).then(|| TraceId::from_slice(traces.value(row)))??;
+    let micros = batch.column(at::TIMESTAMP).as_primitive::<TimestampMicrosecondType>().value(row);
+    let nanos = batch.column(at::TIMESTAMP_NANOS).as_primitive::<arrow::datatypes::Int16Type>().value(row);
+    let id = EventId::of_span(trace, SpanId(number(at::SPAN_ID)? as u64));
+    let span = FoundSpan {
+        asset_id: text(at::ASSET_ID)?.to_owned(),
+        trace,
+        start: UnixNanos(micros.saturating_mul(1_000).saturating_add(i64::from(nanos))),
+        duration_ns: number(at::DURATION_NS).unwrap_or(0),
+        failed: text(at::STATUS) == Some("error"),
+        kind: text(at::KIND).map(str::to_owned),
+        name: text(at::NAME).map(str::to_owned),
+        parent_span_id: number(at::PARENT_SPAN_ID).map(|bits| SpanId(bits as u64)),
+    };
+    Some((id, span))
 }

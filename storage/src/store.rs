@@ -1,9 +1,36 @@
 //! The one door: append on one side, snapshots on the other.
 
-use crate::{Recovery, Snapshot, StorageError, StoreOptions, Tail};
+use crate::assets;
+use crate::control::Control;
+use crate::delta::DeltaLog;
+use crate::digests::{DigestJournal, Digests};
+use crate::files::make_folder;
+use crate::flush::{self, ChunkWriter, Parts, blocking};
+use crate::ledger;
+use crate::log::{Command, LogOffset, LogThread, LogWriter, refused};
+use crate::memory::Memory;
+use crate::memtable::batch_bytes;
+use crate::memtable::metrics::MetricsMemtable;
+use crate::recovery::Offsets;
+use crate::state::{Counters, Shared, State};
+use crate::{Recovery, Snapshot, StorageError, StoreOptions, TableSnapshot, Tail};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
+use parking_lot::Mutex;
+use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::sync::Arc;
-use whence_schema::{MappedRequest, Signal, TenantId, UnixNanos};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc, oneshot};
+use whence_schema::{MappedRequest, Rows, Signal, Table, TenantId, UnixNanos};
+
+/// Time a client is told to wait while memory is full: about what writing a chunk takes.
+const OVERLOAD_PAUSE: Duration = Duration::from_millis(500);
+const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
+/// Fixed cost of a request on its way, beside its bytes.
+const REQUEST_BYTES: usize = 1_024;
 
 /// The embedded store. Clones share it.
 #[derive(Debug, Clone)]
@@ -12,7 +39,15 @@ pub struct Store {
 }
 
 #[derive(Debug)]
-struct Inner {}
+struct Inner {
+    shared: Arc<Shared>,
+    control: Control,
+    log: mpsc::UnboundedSender<Command>,
+    writer: mpsc::UnboundedSender<flush::Request>,
+    log_thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held until this and the chunk writer have ended.
+    lock: Mutex<Option<Arc<File>>>,
+}
 
 /// An open store with what has to be set going.
 #[derive(Debug)]
@@ -21,7 +56,7 @@ pub struct Opened {
     pub store: Store,
     /// For the correlator; drop it to run without one.
     pub tail: Tail,
-    /// To be run before the first append.
+    /// To be run before the first append, while the tail is being read.
     pub recovery: Recovery,
     /// What the correlator answered to the last committed [`TailItem::Seal`](crate::TailItem::Seal).
     pub correlator_state: Option<Vec<u8>>,
@@ -36,7 +71,8 @@ pub enum Appended {
     Duplicate,
 }
 
-/// Plain numbers about the store, for its own metrics and health.
+/// Plain numbers about the store, for its own metrics and health. Those without a unit in their name count since the
+/// store was opened, or how many there are now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Statistics {
@@ -61,15 +97,107 @@ pub struct Statistics {
     pub compactions: u64,
 }
 
+/// Takes the data directory for this process. Blocks.
+pub(crate) fn lock_directory(path: &Path) -> Result<File, StorageError> {
+    let file_path = path.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file_path)
+        .map_err(StorageError::file("open", &file_path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StorageError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(StorageError::file("lock", &file_path)(error)),
+    }
+}
+
 impl Store {
-    /// Opens or makes the data directory. Does not replay the log yet.
+    /// Opens or makes the data directory. Does not replay the log yet. Needs a multi-threaded tokio runtime.
     ///
     /// # Errors
     ///
     /// When the directory is in use, unreadable or of another version.
     pub async fn open(options: StoreOptions) -> Result<Opened, StorageError> {
-        let _ = options;
-        Err(StorageError::Closed)
+        let root = options.path.clone();
+        let lock = Arc::new(blocking("open", move || make_folder(&root).and_then(|()| lock_directory(&root))).await?);
+        let control = Control::open(&options.path).await?;
+        let saved = control.offset().await?;
+        let (events, events_chunks) = DeltaLog::open(Table::Events, &options.path, true).await?;
+        let (metrics, metrics_chunks) = DeltaLog::open(Table::Metrics, &options.path, true).await?;
+        let (correlations, correlations_chunks) = DeltaLog::open(Table::Correlations, &options.path, true).await?;
+        let offsets = Offsets {
+            saved,
+            events: events.offset().max(saved),
+            metrics: metrics.offset().max(saved),
+            correlations: correlations.offset().max(saved),
+        };
+
+        let mut state = State::at(saved);
+        state.set_chunks(Table::Events, events_chunks);
+        state.set_chunks(Table::Metrics, metrics_chunks);
+        state.set_chunks(Table::Correlations, correlations_chunks);
+        if let Some(bytes) = control.series().await? {
+            state.metrics = MetricsMemtable::restore(&bytes).ok_or_else(|| StorageError::Incompatible {
+                path: options.path.join("control.db"),
+                reason: "the state of metric series is of an unknown form: use the whence that wrote it".to_owned(),
+            })?;
+        }
+        let correlator_state = control.correlator().await?;
+        let shared = Arc::new(Shared {
+            memory: Memory::new(options.memory_bytes),
+            state: Mutex::new(state),
+            relief_wanted: Notify::new(),
+            recovered: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            counters: Counters::default(),
+            options,
+        });
+        let files = shared.clone();
+        let (log_writer, segments, damage, digests, journal, serving_before) =
+            blocking("open", move || open_files(&files.options, offsets)).await?;
+
+        let (log, commands) = mpsc::unbounded_channel();
+        let (tail_sender, tail_receiver) = mpsc::unbounded_channel();
+        let (writer, requests) = mpsc::unbounded_channel();
+        let log_thread = LogThread {
+            commands,
+            writer: log_writer,
+            digests,
+            serving_before,
+            started: Instant::now(),
+            shared: shared.clone(),
+            tail: tail_sender,
+        };
+        let log_thread = std::thread::Builder::new()
+            .name("whence-log".to_owned())
+            .spawn(move || log_thread.run())
+            .map_err(StorageError::file("start the log thread for", &shared.options.path))?;
+        let tables = [events, metrics, correlations];
+        let parts = Parts {
+            shared: shared.clone(),
+            // The chunk writer must not keep the log thread alive once every `Store` is gone.
+            log: log.clone(),
+            requests,
+            tables,
+            control: control.clone(),
+            journal,
+            serving_before,
+            lock: lock.clone(),
+        };
+        tokio::spawn(ChunkWriter::new(parts).run());
+        let tail = Tail { receiver: tail_receiver, shared: shared.clone(), sealing: None };
+        let recovery = Recovery { shared: shared.clone(), log: log.clone(), segments, damage, offsets };
+        let inner = Inner {
+            shared,
+            control,
+            log,
+            writer,
+            log_thread: Mutex::new(Some(log_thread)),
+            lock: Mutex::new(Some(lock)),
+        };
+        Ok(Opened { store: Self { inner: Arc::new(inner) }, tail, recovery, correlator_state })
     }
 
     /// Stores one request: durable as configured and visible to snapshots when this returns.
@@ -78,8 +206,16 @@ impl Store {
     ///
     /// Retryable ones when memory is full, the disk refuses or the store is closing; nothing was stored then.
     pub async fn append(&self, request: MappedRequest) -> Result<Appended, StorageError> {
-        let _ = (request, &self.inner);
-        Err(StorageError::Closed)
+        self.check_open()?;
+        let bytes = request_bytes(&request)?;
+        let memory = &self.inner.shared.memory;
+        let Some(reservation) = memory.try_reserve(bytes) else {
+            self.inner.shared.relief_wanted.notify_one();
+            return Err(StorageError::Overloaded { retry_after: OVERLOAD_PAUSE, limit: memory.limit() });
+        };
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Append { request: Box::new(request), reservation, reply })?;
+        answer.await.map_err(|_| StorageError::Closed)?
     }
 
     /// Counts a request of which every item was refused, so that the ledger balances.
@@ -94,24 +230,32 @@ impl Store {
         at: UnixNanos,
         received: u64,
     ) -> Result<(), StorageError> {
-        let _ = (tenant, signal, at, received);
-        Ok(())
+        self.check_open()?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Count { counts: refused(tenant, signal, at, received), reply })?;
+        answer.await.map_err(|_| StorageError::Closed)?.map(|_| ())
     }
 
-    /// Adds links (stored columns of `correlations`). Only the reader of the tail calls it: links are derived, and
-    /// replaying the tail makes them again.
+    /// Adds links (stored columns of `correlations`). Only the reader of the tail calls it, between two items: links are
+    /// derived, and replaying the tail makes them again.
     ///
     /// # Errors
     ///
     /// When the columns are not those of `correlations`.
     pub async fn append_correlations(&self, rows: RecordBatch) -> Result<(), StorageError> {
-        let _ = rows;
+        check_columns(Table::Correlations, &rows)?;
+        self.inner.shared.change(|state| state.append_correlations(rows))?;
         Ok(())
     }
 
     /// The tables as they are now.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { version: 0, events: Arc::default(), metrics: Arc::default(), correlations: Arc::default() }
+        self.inner.shared.snapshot().unwrap_or_else(|error| {
+            // Only if rows could not be put into columns, which their checks on entry exclude.
+            tracing::error!(%error, "no snapshot");
+            let empty = || Arc::new(TableSnapshot::default());
+            Snapshot { version: 0, events: empty(), metrics: empty(), correlations: empty() }
+        })
     }
 
     /// The ingest ledger of a tenant: minute, tenant_id, signal, received, stored, duplicate, rejected, dropped.
@@ -120,8 +264,17 @@ impl Store {
     ///
     /// When the control database fails.
     pub async fn ledger(&self, tenant: &TenantId) -> Result<RecordBatch, StorageError> {
-        let _ = tenant;
-        Err(StorageError::Closed)
+        loop {
+            // Memory first: what a commit moves to SQLite in between is then seen twice, and told apart by its offset.
+            let (unsaved, before) = {
+                let state = self.inner.shared.state.lock();
+                (state.ledger.of(tenant), state.saved)
+            };
+            let (mut entries, offset) = self.inner.control.ledger(Some(tenant)).await?;
+            if unsaved.complete(&mut entries, offset, before) {
+                return Ok(ledger::to_batch(&entries)?);
+            }
+        }
     }
 
     /// The rows of `asset_metadata` of a tenant.
@@ -130,8 +283,15 @@ impl Store {
     ///
     /// When the control database fails.
     pub async fn assets(&self, tenant: &TenantId) -> Result<RecordBatch, StorageError> {
-        let _ = tenant;
-        Err(StorageError::Closed)
+        let (sealed, open) = {
+            let state = self.inner.shared.state.lock();
+            (state.assets_sealed.clone(), state.assets.clone())
+        };
+        let mut known = self.inner.control.assets(tenant).await?;
+        for (key, asset) in sealed.iter().chain(&open).filter(|(key, _)| key.tenant == *tenant) {
+            assets::merge(&mut known, key, asset);
+        }
+        Ok(assets::to_batch(&known)?)
     }
 
     /// Writes everything to chunks and commits now.
@@ -140,20 +300,134 @@ impl Store {
     ///
     /// When a file cannot be written; the rows stay in memory and in the log.
     pub async fn flush(&self) -> Result<(), StorageError> {
-        Ok(())
+        let (reply, answer) = oneshot::channel();
+        self.inner.writer.send(flush::Request::Commit(reply)).map_err(|_| StorageError::Closed)?;
+        answer.await.map_err(|_| StorageError::Closed)?
     }
 
-    /// Flushes and stops. Further appends fail as retryable.
+    /// Commits and stops. Further appends fail as retryable. The tail ends; the correlator should be reading it until
+    /// then.
     ///
     /// # Errors
     ///
-    /// When the flush failed; the store is stopped all the same, and the log has what was acknowledged.
+    /// When the commit failed; the store is stopped all the same, and the log has what was acknowledged.
     pub async fn close(&self) -> Result<(), StorageError> {
-        Ok(())
+        // A replay that was broken off has applied only a part: committing that would be right, but is of no use.
+        self.stop(self.inner.shared.recovered.load(Ordering::Acquire)).await
+    }
+
+    async fn stop(&self, commit: bool) -> Result<(), StorageError> {
+        self.inner.shared.closed.store(true, Ordering::Release);
+        let (reply, answer) = oneshot::channel();
+        let outcome = match self.inner.writer.send(flush::Request::Stop { commit, reply }) {
+            Ok(()) => answer.await.unwrap_or(Err(StorageError::Closed)),
+            Err(_) => Ok(()),
+        };
+        let _ = self.inner.log.send(Command::Stop);
+        let thread = self.inner.log_thread.lock().take();
+        if let Some(thread) = thread {
+            blocking("close", move || thread.join().map_err(|_| StorageError::Task("log thread".to_owned()))).await?;
+        }
+        self.inner.lock.lock().take();
+        outcome
+    }
+
+    /// Stops as a crash would: nothing more is written.
+    #[cfg(test)]
+    pub(crate) async fn abandon(&self) {
+        self.stop(false).await.ok();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
     }
 
     /// Numbers about the store.
     pub fn statistics(&self) -> Statistics {
-        Statistics::default()
+        let shared = &self.inner.shared;
+        let counters = &shared.counters;
+        let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let mut statistics = Statistics {
+            log_bytes: of(&counters.log_bytes),
+            log_segments: of(&counters.log_segments),
+            log_groups: of(&counters.log_groups),
+            log_poisoned: counters.log_poisoned.load(Ordering::Relaxed),
+            requests: of(&counters.requests),
+            duplicates: of(&counters.duplicates),
+            memory_bytes: shared.memory.used() as u64,
+            memory_limit_bytes: shared.memory.limit() as u64,
+            tail_items: of(&counters.tail_items),
+            flushes: of(&counters.flushes),
+            commits: of(&counters.commits),
+            commit_failures: of(&counters.commit_failures),
+            compactions: of(&counters.compactions),
+            ..Statistics::default()
+        };
+        let state = shared.state.lock();
+        statistics.memtable_rows = state.rows() as u64;
+        statistics.memtable_bytes = state.bytes() as u64;
+        statistics.series = state.metrics.registry.len() as u64;
+        for chunk in Table::ALL.iter().flat_map(|table| state.chunks(*table)) {
+            statistics.chunks += 1;
+            statistics.chunk_rows += chunk.rows;
+            statistics.chunk_bytes += chunk.bytes;
+        }
+        statistics
     }
+
+    fn check_open(&self) -> Result<(), StorageError> {
+        if self.inner.shared.closed.load(Ordering::Acquire) {
+            return Err(StorageError::Closed);
+        }
+        if !self.inner.shared.recovered.load(Ordering::Acquire) {
+            return Err(StorageError::Recovering { retry_after: RECOVERY_PAUSE });
+        }
+        Ok(())
+    }
+
+    fn send(&self, command: Command) -> Result<(), StorageError> {
+        self.inner.log.send(command).map_err(|_| StorageError::Closed)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+        let _ = self.log.send(Command::Stop);
+    }
+}
+
+type Files = (LogWriter, Vec<crate::log::Segment>, Vec<String>, Digests, DigestJournal, crate::digests::ServingSeconds);
+
+fn open_files(options: &StoreOptions, offsets: Offsets) -> Result<Files, StorageError> {
+    let window = options.duplicate_window.as_secs();
+    let mut digests = Digests::new(window, options.duplicate_limit);
+    let (journal, serving_before) = DigestJournal::open(&options.path.join("digests"), window, &mut digests)?;
+    let newest = offsets.saved.max(offsets.events).max(offsets.metrics).max(offsets.correlations);
+    let first = LogOffset(newest.0 + 1);
+    let (log, segments, damage) =
+        LogWriter::open(&options.path.join("log"), options.durability, options.segment_bytes, first)?;
+    Ok((log, segments, damage, digests, journal, serving_before))
+}
+
+/// Bytes a request takes until its rows are in chunks; refuses rows without the columns of their table.
+fn request_bytes(request: &MappedRequest) -> Result<usize, StorageError> {
+    let rows = match &request.rows {
+        Rows::Events(batch) => {
+            check_columns(Table::Events, batch)?;
+            batch_bytes(batch)
+        }
+        Rows::Metrics(points) => points.points.len() * 160 + points.series.len() * 512,
+    };
+    Ok(REQUEST_BYTES + request.body.len() + rows)
+}
+
+fn check_columns(table: Table, batch: &RecordBatch) -> Result<(), StorageError> {
+    let expected = table.stored_schema();
+    let given = batch.schema_ref();
+    if Arc::ptr_eq(&expected, given) || expected.fields() == given.fields() {
+        return Ok(());
+    }
+    Err(ArrowError::SchemaError(format!("rows have not the stored columns of {}", table.name())).into())
 }

@@ -1,0 +1,105 @@
+//! Joining chunks of one partition into one: few rows are sorted together, many are copied as they are encoded.
+//! Everything here blocks.
+
+use super::{Chunk, Facts, layout, new_path, writer};
+use crate::StorageError;
+use crate::files::fsync_folder;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::bloom_filter::Sbbf;
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::writer::SerializedFileWriter;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use whence_schema::Table;
+
+/// One chunk of the next level with the rows of all. They are of one day and bucket.
+pub(crate) fn join(table: Table, table_folder: &Path, chunks: &[Arc<Chunk>]) -> Result<Vec<Arc<Chunk>>, StorageError> {
+    let rows: u64 = chunks.iter().map(|chunk| chunk.rows).sum();
+    let level = chunks.iter().map(|chunk| chunk.level).max().unwrap_or(0).saturating_add(1);
+    let created = chunks.iter().map(|chunk| chunk.created_seconds).max().unwrap_or(0);
+    if rows <= layout::ROW_GROUP_ROWS as u64 {
+        let mut batches = Vec::new();
+        for chunk in chunks {
+            batches.extend(read_all(chunk)?);
+        }
+        return writer::write_chunks(table, table_folder, &batches, created, level);
+    }
+    let Some(first) = chunks.first() else { return Ok(Vec::new()) };
+    let path = new_path(table_folder, first.day, first.bucket, created, level);
+    let copied = copy_row_groups(table, &path, chunks);
+    if copied.is_err() {
+        let _ = std::fs::remove_file(&path);
+    }
+    let min = chunks.iter().map(|chunk| chunk.min_time.micros()).min().unwrap_or(0);
+    let max = chunks.iter().map(|chunk| chunk.max_time.micros()).max().unwrap_or(0);
+    let facts = Facts { rows, bytes: copied?, min_micros: min, max_micros: max };
+    Ok(Chunk::at(path, facts).map(Arc::new).into_iter().collect())
+}
+
+/// All rows of a chunk.
+pub(crate) fn read_all(chunk: &Chunk) -> Result<Vec<arrow::record_batch::RecordBatch>, StorageError> {
+    let failed = || StorageError::chunk(&chunk.path);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(chunk.open()?)
+        .and_then(|builder| builder.with_batch_size(8_192).build())
+        .map_err(failed())?;
+    reader.map(|batch| batch.map_err(StorageError::from)).collect()
+}
+
+fn copy_row_groups(table: Table, path: &Path, chunks: &[Arc<Chunk>]) -> Result<u64, StorageError> {
+    let failed = || StorageError::chunk(path);
+    let mut inputs = Vec::with_capacity(chunks.len());
+    for chunk in chunks {
+        let file = chunk.open()?;
+        let metadata = ParquetMetaDataReader::new()
+            .with_page_index_policy(PageIndexPolicy::Optional)
+            .parse_and_finish(&file)
+            .map_err(StorageError::chunk(&chunk.path))?;
+        inputs.push((file, metadata));
+    }
+    let Some((_, first)) = inputs.first() else { return Ok(0) };
+    let output = File::create_new(path).map_err(StorageError::file("create", path))?;
+    let schema = first.file_metadata().schema_descr().root_schema_ptr();
+    let mut properties = layout::properties(table, layout::ROW_GROUP_ROWS).into_builder();
+    // The Arrow types of the columns are in the footer's key "ARROW:schema", which row groups do not carry.
+    properties = properties.set_key_value_metadata(first.file_metadata().key_value_metadata().cloned());
+    let mut writer = SerializedFileWriter::new(output, schema, Arc::new(properties.build())).map_err(failed())?;
+    for (file, metadata) in &inputs {
+        for group in 0..metadata.num_row_groups() {
+            copy_row_group(&mut writer, file, metadata, group).map_err(failed())?;
+        }
+    }
+    writer.finish().map_err(failed())?;
+    let output = writer.inner();
+    output.sync_all().map_err(StorageError::file("fsync", path))?;
+    let bytes = output.metadata().map_err(StorageError::file("inspect", path))?.len();
+    path.parent().map_or(Ok(()), fsync_folder)?;
+    Ok(bytes)
+}
+
+fn copy_row_group(
+    writer: &mut SerializedFileWriter<File>,
+    file: &File,
+    metadata: &ParquetMetaData,
+    group: usize,
+) -> Result<(), ParquetError> {
+    let row_group = metadata.row_group(group);
+    let column_indexes = metadata.column_index().and_then(|index| index.get(group));
+    let offset_indexes = metadata.offset_index().and_then(|index| index.get(group));
+    let mut out = writer.next_row_group()?;
+    for (position, column) in row_group.columns().iter().enumerate() {
+        let closed = ColumnCloseResult {
+            bytes_written: column.compressed_size() as u64,
+            rows_written: row_group.num_rows() as u64,
+            metadata: column.clone(),
+            bloom_filter: Sbbf::read_from_column_chunk(column, file)?,
+            column_index: column_indexes.and_then(|indexes| indexes.get(position)).cloned(),
+            offset_index: offset_indexes.and_then(|indexes| indexes.get(position)).cloned(),
+        };
+        out.append_column(file, closed)?;
+    }
+    out.close()?;
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! The write-ahead log: every request as received, before it is acknowledged.
+//!
+//! ```text
+//! log/00000000000000000001.log   header | record | record | ...
+//! log/00000000000000004711.log   the name is the offset of the first record
+//! ```
+//!
+//! Offsets number records, from 1, without gaps between segments that are whole. A segment is never written to after a
+//! restart: a torn end is cut off, kept beside it as `*.cut`, and a new segment begun.
+
+mod reader;
+pub(crate) mod record;
+mod thread;
+mod writer;
+
+pub(crate) use reader::{Segment, damaged, list_segments, scan};
+pub(crate) use record::{Counts, Record, Request};
+pub(crate) use thread::{Command, LogThread, Replayed, Sealed, refused};
+pub(crate) use writer::LogWriter;
+
+/// Number of a record in the log. 0 is before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct LogOffset(pub(crate) u64);
+
+impl LogOffset {
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}

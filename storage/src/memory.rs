@@ -1,0 +1,59 @@
+//! How much memory rows take on their way to chunks. Beyond the limit appends are refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes in use, by where they are.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    limit: usize,
+    /// Requests waiting for the log, and rows the correlator has not taken yet.
+    reserved: AtomicUsize,
+    /// Memtables, and rows being written to chunks.
+    tables: AtomicUsize,
+}
+
+impl Memory {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, reserved: AtomicUsize::new(0), tables: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.reserved.load(Ordering::Relaxed).saturating_add(self.tables.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn set_tables(&self, bytes: usize) {
+        self.tables.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts `bytes` until the reservation is dropped, whatever the limit.
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Reservation {
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        Reservation { memory: self.clone(), bytes }
+    }
+
+    /// Counts `bytes` if there is room. A single request larger than the limit is let in when nothing else is there,
+    /// for it would be refused for ever.
+    pub(crate) fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+        let used = self.used();
+        let fits = used.saturating_add(bytes) <= self.limit || used < self.limit / 16;
+        fits.then(|| self.reserve(bytes))
+    }
+}
+
+/// Bytes counted as in use.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    memory: Arc<Memory>,
+    bytes: usize,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.memory.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
