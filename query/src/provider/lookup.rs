@@ -4,6 +4,7 @@
 //! it. So each condition on an id adds one that follows from it; the original stays, and decides.
 
 use crate::functions::identity::{Identity, IdentityFunction};
+use crate::functions::json::as_text_of;
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::prelude::lit;
@@ -13,6 +14,9 @@ use whence_schema::EventId;
 /// What follows from `condition` on stored columns, if anything.
 pub(crate) fn implied(condition: &Expr) -> Option<Expr> {
     let (call, values) = equalities(condition)?;
+    if let Some(relation) = relation_of(call) {
+        return Some(one_of(relation, values.into_iter().map(|value| Expr::Literal(value.clone(), None)).collect()));
+    }
     let function = call.func.inner().downcast_ref::<IdentityFunction>()?;
     match (function.identity, call.args.as_slice()) {
         (Identity::Event, [_, span, digest, position]) => {
@@ -41,6 +45,14 @@ pub(crate) fn implied(condition: &Expr) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// The stored column behind `metadata->>'relation'` of a correlation.
+fn relation_of(call: &ScalarFunction) -> Option<&Expr> {
+    let (Expr::ScalarFunction(document), [key]) = as_text_of(call)? else { return None };
+    let composed = document.func.inner().downcast_ref::<IdentityFunction>()?.identity == Identity::CorrelationMetadata;
+    let asks = literal(key)?.try_as_str()? == Some("relation");
+    document.args.first().filter(|_| composed && asks)
 }
 
 /// A span's id has its span id below; a log's or span event's has its position there, which is a small number.

@@ -1,0 +1,383 @@
+//! The extended protocol: parse, bind, describe, execute in parts, sync.
+
+use super::connection::{Connection, error, failure};
+use super::parameters::{decode, is_binary};
+use super::types::{described, parameter_type};
+use crate::Parameter;
+use crate::error::QueryError;
+use crate::session::{Description, Session};
+use crate::statement::Parsed;
+use ::pgwire::api::portal::{Format, Portal, PortalExecutionState};
+use ::pgwire::api::query::{ExtendedQueryHandler, send_execution_response};
+use ::pgwire::api::results::{
+    DescribePortalResponse, DescribeStatementResponse, FieldInfo, QueryResponse, Response, Tag,
+};
+use ::pgwire::api::stmt::{QueryParser, StoredStatement};
+use ::pgwire::api::store::{Entry, PortalStore};
+use ::pgwire::api::{ClientInfo, ClientPortalStore, ConnectionHandle, DEFAULT_NAME, PgWireConnectionState, Type};
+use ::pgwire::error::{PgWireError, PgWireResult};
+use ::pgwire::messages::PgWireBackendMessage;
+use ::pgwire::messages::data::{FieldDescription, RowDescription};
+use ::pgwire::messages::extendedquery::{
+    Bind, BindComplete, Close, CloseComplete, Execute, Parse, ParseComplete, PortalSuspended, Sync as SyncMessage,
+    TARGET_TYPE_BYTE_STATEMENT,
+};
+use ::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
+use async_trait::async_trait;
+use futures::{Sink, SinkExt, StreamExt};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::ops::DerefMut;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+/// Statement texts a connection may keep prepared, in bytes and in number.
+const MAX_PREPARED_BYTES: usize = 16 << 20;
+const MAX_PREPARED: usize = 4_096;
+
+/// Prepared statements by name, with the size of their text.
+#[derive(Default)]
+pub(super) struct PreparedBytes(Mutex<HashMap<String, usize>>);
+
+impl PreparedBytes {
+    fn keep(&self, name: &str, bytes: usize) -> PgWireResult<()> {
+        let mut prepared = self.0.lock();
+        let others: usize = prepared.iter().filter(|(other, _)| *other != name).map(|(_, bytes)| bytes).sum();
+        if others + bytes > MAX_PREPARED_BYTES || prepared.len() >= MAX_PREPARED {
+            return Err(failure("54000", "too many prepared statements: close some of them"));
+        }
+        prepared.insert(name.to_owned(), bytes);
+        Ok(())
+    }
+
+    fn forget(&self, name: &str) {
+        self.0.lock().remove(name);
+    }
+}
+
+/// A statement that was parsed, and described when somebody asked.
+pub(super) struct Prepared {
+    parsed: Parsed,
+    description: OnceCell<Description>,
+}
+
+impl Prepared {
+    async fn description(&self, session: &Session) -> PgWireResult<&Description> {
+        self.description.get_or_try_init(|| session.describe(&self.parsed)).await.map_err(error)
+    }
+}
+
+/// Parses; describing is asynchronous and done by the handler.
+pub(super) struct StatementParser(Session);
+
+#[async_trait]
+impl QueryParser for StatementParser {
+    type Statement = Arc<Prepared>;
+
+    async fn parse_sql<C>(&self, _: &C, sql: &str, _: &[Option<Type>]) -> PgWireResult<Option<Self::Statement>>
+    where
+        C: ClientInfo + Unpin + Send + Sync,
+    {
+        let mut statements = self.0.parse(sql).map_err(error)?;
+        if statements.len() > 1 {
+            return Err(failure("42601", "cannot insert multiple commands into a prepared statement"));
+        }
+        Ok(statements.pop().map(|parsed| Arc::new(Prepared { parsed, description: OnceCell::new() })))
+    }
+
+    fn get_parameter_types(&self, _: &Self::Statement) -> PgWireResult<Vec<Type>> {
+        Ok(Vec::new())
+    }
+
+    fn get_result_schema(&self, _: &Self::Statement, _: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {
+        Ok(Vec::new())
+    }
+}
+
+impl Connection {
+    /// Types of parameters: the client's word first, then what the statement says.
+    async fn parameter_types(
+        &self,
+        statement: &StoredStatement<Arc<Prepared>>,
+        count: usize,
+    ) -> PgWireResult<Vec<Type>> {
+        let declared = |position: usize| {
+            let declared = statement.parameter_types.get(position).cloned().flatten();
+            declared.filter(|declared| *declared != Type::UNKNOWN)
+        };
+        if (0..count).all(|position| declared(position).is_some()) {
+            return Ok((0..count).filter_map(declared).collect());
+        }
+        let description = statement.statement.description(&self.session).await?;
+        let inferred = |position: usize| parameter_type(description.parameters.get(position).and_then(Option::as_ref));
+        Ok((0..count).map(|position| declared(position).unwrap_or_else(|| inferred(position))).collect())
+    }
+
+    async fn bound(&self, portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<Parameter>> {
+        let types = self.parameter_types(&portal.statement, portal.parameters.len()).await?;
+        let values = portal.parameters.iter().zip(&types).enumerate();
+        let values = values.map(|(position, (value, wire))| {
+            decode(position, wire, is_binary(&portal.parameter_format, position), value.as_deref())
+        });
+        values.collect::<Result<_, _>>().map_err(error)
+    }
+
+    /// Starts the portal's statement; rows stay with the portal, other answers are sent.
+    async fn start<C>(&self, client: &mut C, portal: &Portal<Arc<Prepared>>) -> PgWireResult<bool>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let status = client.transaction_status();
+        let parameters = self.bound(portal).await?;
+        let statement = &portal.statement.statement.parsed;
+        match self.respond(statement, &parameters, &portal.result_column_format, status).await? {
+            Response::Query(rows) => {
+                portal.start(rows).await;
+                return Ok(true);
+            }
+            Response::TransactionStart(tag) => {
+                send_execution_response(client, tag).await?;
+                client.set_transaction_status(status.to_in_transaction_state());
+            }
+            Response::TransactionEnd(tag) => {
+                send_execution_response(client, tag).await?;
+                client.set_transaction_status(status.to_idle_state());
+            }
+            Response::Execution(tag) => send_execution_response(client, tag).await?,
+            _ => return Err(error(QueryError::Internal("an answer of no known kind".to_owned()))),
+        }
+        self.report_setting(client, statement).await?;
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl ExtendedQueryHandler for Connection {
+    type Statement = Arc<Prepared>;
+    type QueryParser = StatementParser;
+
+    fn query_parser(&self) -> Arc<Self::QueryParser> {
+        Arc::new(StatementParser(self.session.clone()))
+    }
+
+    async fn on_parse<C>(&self, client: &mut C, message: Parse) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
+        self.prepared.keep(&name, message.query.len())?;
+        match StoredStatement::parse(client, &message, self.query_parser()).await? {
+            Some(statement) => client.portal_store().put_statement(Arc::new(statement)),
+            None => client.portal_store().put_empty_statement(&name),
+        }
+        client.send(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
+        Ok(())
+    }
+
+    async fn on_bind<C>(&self, client: &mut C, message: Bind) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.statement_name.as_deref().unwrap_or(DEFAULT_NAME);
+        let formats = message.parameter_format_codes.len();
+        if formats > 1 && formats != message.parameters.len() {
+            return Err(failure("08P01", "bind message has another number of parameter formats than of parameters"));
+        }
+        match client.portal_store().get_statement(name) {
+            Some(Entry::Value(statement)) => {
+                client.portal_store().put_portal(Arc::new(Portal::try_new(&message, statement)?));
+            }
+            Some(Entry::Empty) => {
+                client.portal_store().put_empty_portal(message.portal_name.as_deref().unwrap_or(DEFAULT_NAME));
+            }
+            None => return Err(PgWireError::StatementNotFound(name.to_owned())),
+        }
+        client.send(PgWireBackendMessage::BindComplete(BindComplete::new())).await?;
+        Ok(())
+    }
+
+    async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+            return Err(PgWireError::NotReadyForQuery);
+        }
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        let _busy = self.busy.lock().await;
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME).to_owned();
+        match client.portal_store().get_portal(&name) {
+            Some(Entry::Value(portal)) => {
+                let handle = client.session_extensions().get::<Arc<ConnectionHandle>>().map(|handle| (*handle).clone());
+                let rows = usize::try_from(message.max_rows).unwrap_or_default();
+                let run = async {
+                    let started = !matches!(*portal.state().lock().await, PortalExecutionState::Initial);
+                    if started || self.start(client, &portal).await? {
+                        send_part(client, &portal, rows).await?;
+                    }
+                    Ok(())
+                };
+                if let Err(error) = self.guarded(handle, run).await {
+                    client.portal_store().rm_portal(&name);
+                    return Err(error);
+                }
+            }
+            Some(Entry::Empty) => {
+                client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?
+            }
+            None => return Err(PgWireError::PortalNotFound(name)),
+        }
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        Ok(())
+    }
+
+    async fn on_sync<C>(&self, client: &mut C, _: SyncMessage) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        // Outside of a transaction block a sync ends the transaction, and with it every portal.
+        if matches!(client.transaction_status(), TransactionStatus::Idle) {
+            client.portal_store().clear_portals();
+        } else {
+            client.portal_store().rm_portal(DEFAULT_NAME);
+        }
+        let status = client.transaction_status();
+        ::pgwire::api::query::send_ready_for_query(client, status).await
+    }
+
+    async fn on_close<C>(&self, client: &mut C, message: Close) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        if message.target_type == TARGET_TYPE_BYTE_STATEMENT {
+            self.prepared.forget(name);
+            client.portal_store().rm_statement(name);
+        } else {
+            client.portal_store().rm_portal(name);
+        }
+        client.send(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?;
+        Ok(())
+    }
+
+    async fn do_describe_statement<C>(
+        &self,
+        _: &mut C,
+        target: &StoredStatement<Self::Statement>,
+    ) -> PgWireResult<DescribeStatementResponse>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let description = target.statement.description(&self.session).await?;
+        let count = description.parameters.len().max(target.parameter_types.len());
+        let types = self.parameter_types(target, count).await?;
+        let columns = description.columns.as_ref();
+        let fields = columns.map(|schema| described(schema, &Format::UnifiedText)).unwrap_or_default();
+        Ok(DescribeStatementResponse::new(types, fields))
+    }
+
+    async fn do_describe_portal<C>(
+        &self,
+        _: &mut C,
+        target: &Portal<Self::Statement>,
+    ) -> PgWireResult<DescribePortalResponse>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let parameters = self.bound(target).await?;
+        let statement = &target.statement.statement.parsed;
+        let columns = self.session.describe_bound(statement, &parameters).await.map_err(error)?;
+        let fields = columns.map(|schema| described(&schema, &target.result_column_format)).unwrap_or_default();
+        Ok(DescribePortalResponse::new(fields))
+    }
+
+    async fn do_query<C>(&self, _: &mut C, _: &Portal<Self::Statement>, _: usize) -> PgWireResult<Response>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        // on_execute does it all.
+        Ok(Response::EmptyQuery)
+    }
+}
+
+/// Sends up to `max_rows` rows of a started portal (0: all), one at a time: nothing is gathered here.
+async fn send_part<C>(client: &mut C, portal: &Portal<Arc<Prepared>>, max_rows: usize) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin + Send,
+    C::Error: Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    let state = portal.state();
+    let mut state = state.lock().await;
+    let PortalExecutionState::Suspended(response) = state.deref_mut() else {
+        return finish(client, "SELECT", 0).await;
+    };
+    let tag = response.command_tag().to_owned();
+    let mut sent = 0;
+    while max_rows == 0 || sent < max_rows {
+        match response.data_rows().next().await {
+            Some(row) => {
+                client.feed(PgWireBackendMessage::DataRow(row?)).await?;
+                sent += 1;
+            }
+            None => {
+                *state = PortalExecutionState::Finished;
+                return finish(client, &tag, sent).await;
+            }
+        }
+    }
+    client.feed(PgWireBackendMessage::PortalSuspended(PortalSuspended::new())).await?;
+    Ok(())
+}
+
+/// Only SELECT says how many rows it had.
+async fn finish<C>(client: &mut C, tag: &str, rows: usize) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin + Send,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    let counted = if tag == "SELECT" { Tag::new(tag).with_rows(rows) } else { Tag::new(tag) };
+    client.feed(PgWireBackendMessage::CommandComplete(counted.into())).await?;
+    Ok(())
+}
+
+/// Rows of SHOW and EXPLAIN in the simple protocol, whose tags do not tell their number.
+pub(super) async fn send_untold<C>(client: &mut C, mut rows: QueryResponse, tag: &str) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin + Send,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    let fields = rows.row_schema().iter().map(FieldDescription::from).collect();
+    client.feed(PgWireBackendMessage::RowDescription(RowDescription::new(fields))).await?;
+    while let Some(row) = rows.data_rows().next().await {
+        client.feed(PgWireBackendMessage::DataRow(row?)).await?;
+    }
+    finish(client, tag, 0).await
+}
