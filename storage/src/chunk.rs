@@ -1,12 +1,16 @@
 //! Chunks: immutable Parquet files of one table, day and bucket.
 //!
 //! ```text
-//! <data>/events/day=2023-01-29/bucket=2/1769000000-00-1f.parquet
+//! <data>/events/day=2023-01-29/bucket=2/1769000000-00-1f0003-89abcdef01234567.parquet
+//!                                       |          |  |      +-- XXH3-64 of the content
 //!                                       |          |  +-- number that makes the name unique
 //!                                       |          +-- level: how often its rows were joined with others
 //!                                       +-- Unix second at which the newest of its rows were written
 //! ```
+//!
+//! A file without a checksum in its name, ending in `.partial`, is being written.
 
+pub(crate) mod file;
 pub(crate) mod join;
 mod layout;
 mod sort;
@@ -15,7 +19,7 @@ pub(crate) mod writer;
 use crate::StorageError;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use whence_schema::UnixNanos;
@@ -69,7 +73,7 @@ pub(crate) fn bucket_of(tenant: &str) -> i32 {
 impl Chunk {
     /// `None` when path and name are not those of a chunk.
     pub(crate) fn at(path: PathBuf, facts: Facts) -> Option<Self> {
-        let mut name = path.file_stem()?.to_str()?.splitn(3, '-');
+        let mut name = path.file_stem()?.to_str()?.splitn(4, '-');
         let created_seconds = name.next()?.parse().ok()?;
         let level = name.next()?.parse().ok()?;
         let bucket_folder = path.parent()?;
@@ -127,14 +131,16 @@ impl Drop for Chunk {
     }
 }
 
-/// Path of a new chunk below `table_folder`.
-pub(crate) fn new_path(table_folder: &Path, day: i32, bucket: i32, created_seconds: i64, level: u8) -> PathBuf {
+/// Path for writing a new chunk.
+fn new_path(place: &file::Place<'_>) -> PathBuf {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let folder = table_folder.join(format!("day={}", day_text(day))).join(format!("bucket={bucket}"));
+    let folder =
+        place.table_folder.join(format!("day={}", day_text(place.day))).join(format!("bucket={}", place.bucket));
+    let (created, level) = (place.created_seconds, place.level);
     loop {
-        // The process id tells runs apart that write within one second; existing names are never reused.
+        // The process id tells runs apart that write within one second; so does the checksum that is added later.
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!("{created_seconds}-{level:02}-{:x}{number:04x}.parquet", std::process::id()));
+        let path = folder.join(format!("{created}-{level:02}-{:x}{number:04x}.partial", std::process::id()));
         if !path.exists() {
             return path;
         }
@@ -156,7 +162,7 @@ pub(crate) fn day_text(day: i32) -> String {
 }
 
 fn parse_day(text: &str) -> Option<i32> {
-    let mut parts = text.rsplitn(3, '-');
+    let mut parts = text.rsplitn(4, '-');
     let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
     let (day, month, year) = (day.parse::<i64>().ok()?, month.parse::<i64>().ok()?, year.parse::<i64>().ok()?);
     let year = year - i64::from(month <= 2);

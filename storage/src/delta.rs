@@ -177,7 +177,7 @@ impl DeltaLog {
     }
 }
 
-/// Chunk files on disk: `day=*/bucket=*/*.parquet`. Blocks.
+/// Chunk files on disk, whole and partial: `day=*/bucket=*/*`. Blocks.
 pub(crate) fn parquet_files(table_folder: &Path) -> Result<Vec<PathBuf>, StorageError> {
     let list = |folder: &Path| -> Result<Vec<PathBuf>, StorageError> {
         let entries = std::fs::read_dir(folder).map_err(StorageError::file("list", folder))?;
@@ -187,7 +187,11 @@ pub(crate) fn parquet_files(table_folder: &Path) -> Result<Vec<PathBuf>, Storage
     let mut files = Vec::new();
     for day in list(table_folder)?.iter().filter(|path| named(path, "day=")) {
         for bucket in list(day)?.iter().filter(|path| named(path, "bucket=")) {
-            files.extend(list(bucket)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "parquet")));
+            files.extend(
+                list(bucket)?
+                    .into_iter()
+                    .filter(|path| path.extension().is_some_and(|e| e == "parquet" || e == "partial")),
+            );
         }
     }
     Ok(files)

@@ -102,19 +102,16 @@ impl StorageError {
         }
     }
 
-    #[allow(dead_code)]
     pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { action, path, source }
     }
 
-    #[allow(dead_code)]
     pub(crate) fn chunk(path: impl Into<PathBuf>) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
         let path = path.into();
         move |source| Self::Chunk { path, source }
     }
 
-    #[allow(dead_code)]
     pub(crate) fn delta(table: whence_schema::Table) -> impl Fn(deltalake::DeltaTableError) -> Self {
         move |source| Self::Delta { table: table.name(), source: Box::new(source) }
     }

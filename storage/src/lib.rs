@@ -32,3 +32,6 @@ pub use snapshot::{Snapshot, TableSnapshot};
 pub use store::{Appended, Opened, Statistics, Store};
 pub use tail::{Tail, TailItem, TailRows};
 pub use verify::{VerifyReport, verify};
+
+#[cfg(test)]
+mod tests;

@@ -126,7 +126,7 @@ impl Shared {
         let large = {
             let state = self.state.lock();
             state.events.batches.bytes > limit
-                || state.metrics.bytes() > limit
+                || state.metrics.row_bytes() > limit
                 || state.correlations.batches.bytes > limit
         };
         large || self.memory.used() > self.memory.limit() / 2

@@ -338,11 +338,6 @@ impl Store {
         self.stop(false).await.ok();
     }
 
-    #[cfg(test)]
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.inner.shared
-    }
-
     /// Numbers about the store.
     pub fn statistics(&self) -> Statistics {
         let shared = &self.inner.shared;

@@ -5,6 +5,7 @@
 //!     = rows in chunks + rows that retention dropped
 //! ```
 
+use crate::chunk::file::is_intact;
 use crate::chunk::join::read_all;
 use crate::control::{Control, RowCounts};
 use crate::delta::DeltaLog;
@@ -123,8 +124,11 @@ fn of_signal(counts: &mut RowCounts, signal: Signal) -> &mut u64 {
 fn read_chunks(table: Table, chunks: &[Arc<Chunk>]) -> (RowCounts, u64, Vec<String>) {
     let (mut total, mut read, mut problems) = (RowCounts::default(), 0, Vec::new());
     for chunk in chunks {
-        match read_all(chunk) {
-            Ok(batches) => {
+        match is_intact(&chunk.path).and_then(|intact| Ok((intact, read_all(chunk)?))) {
+            Ok((false, _)) => {
+                problems.push(format!("{}: the content has changed since it was written", chunk.path.display()))
+            }
+            Ok((true, batches)) => {
                 let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
                 if rows as u64 != chunk.rows {
                     problems.push(format!("{}: has {rows} rows, not {}", chunk.path.display(), chunk.rows));

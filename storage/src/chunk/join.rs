@@ -1,9 +1,9 @@
 //! Joining chunks of one partition into one: few rows are sorted together, many are copied as they are encoded.
 //! Everything here blocks.
 
-use super::{Chunk, Facts, layout, new_path, writer};
+use super::file::{ChunkFile, Place};
+use super::{Chunk, Facts, layout, writer};
 use crate::StorageError;
-use crate::files::fsync_folder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::ColumnCloseResult;
@@ -11,7 +11,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::writer::SerializedFileWriter;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use whence_schema::Table;
 
@@ -28,15 +28,11 @@ pub(crate) fn join(table: Table, table_folder: &Path, chunks: &[Arc<Chunk>]) -> 
         return writer::write_chunks(table, table_folder, &batches, created, level);
     }
     let Some(first) = chunks.first() else { return Ok(Vec::new()) };
-    let path = new_path(table_folder, first.day, first.bucket, created, level);
-    let copied = copy_row_groups(table, &path, chunks);
-    if copied.is_err() {
-        let _ = std::fs::remove_file(&path);
-    }
-    let min = chunks.iter().map(|chunk| chunk.min_time.micros()).min().unwrap_or(0);
-    let max = chunks.iter().map(|chunk| chunk.max_time.micros()).max().unwrap_or(0);
-    let facts = Facts { rows, bytes: copied?, min_micros: min, max_micros: max };
-    Ok(Chunk::at(path, facts).map(Arc::new).into_iter().collect())
+    let place = Place { table, table_folder, day: first.day, bucket: first.bucket, created_seconds: created, level };
+    let (path, bytes) = copy_row_groups(&place, chunks)?;
+    let min_micros = chunks.iter().map(|chunk| chunk.min_time.micros()).min().unwrap_or(0);
+    let max_micros = chunks.iter().map(|chunk| chunk.max_time.micros()).max().unwrap_or(0);
+    Ok(Chunk::at(path, Facts { rows, bytes, min_micros, max_micros }).map(Arc::new).into_iter().collect())
 }
 
 /// All rows of a chunk.
@@ -48,8 +44,7 @@ pub(crate) fn read_all(chunk: &Chunk) -> Result<Vec<arrow::record_batch::RecordB
     reader.map(|batch| batch.map_err(StorageError::from)).collect()
 }
 
-fn copy_row_groups(table: Table, path: &Path, chunks: &[Arc<Chunk>]) -> Result<u64, StorageError> {
-    let failed = || StorageError::chunk(path);
+fn copy_row_groups(place: &Place<'_>, chunks: &[Arc<Chunk>]) -> Result<(PathBuf, u64), StorageError> {
     let mut inputs = Vec::with_capacity(chunks.len());
     for chunk in chunks {
         let file = chunk.open()?;
@@ -59,10 +54,12 @@ fn copy_row_groups(table: Table, path: &Path, chunks: &[Arc<Chunk>]) -> Result<u
             .map_err(StorageError::chunk(&chunk.path))?;
         inputs.push((file, metadata));
     }
-    let Some((_, first)) = inputs.first() else { return Ok(0) };
-    let output = File::create_new(path).map_err(StorageError::file("create", path))?;
+    let output = ChunkFile::create(place)?;
+    let path = output.path().to_owned();
+    let failed = || StorageError::chunk(&path);
+    let Some((_, first)) = inputs.first() else { return Err(failed()(ParquetError::General("no input".to_owned()))) };
     let schema = first.file_metadata().schema_descr().root_schema_ptr();
-    let mut properties = layout::properties(table, layout::ROW_GROUP_ROWS).into_builder();
+    let mut properties = layout::properties(place.table, layout::ROW_GROUP_ROWS).into_builder();
     // The Arrow types of the columns are in the footer's key "ARROW:schema", which row groups do not carry.
     properties = properties.set_key_value_metadata(first.file_metadata().key_value_metadata().cloned());
     let mut writer = SerializedFileWriter::new(output, schema, Arc::new(properties.build())).map_err(failed())?;
@@ -72,15 +69,11 @@ fn copy_row_groups(table: Table, path: &Path, chunks: &[Arc<Chunk>]) -> Result<u
         }
     }
     writer.finish().map_err(failed())?;
-    let output = writer.inner();
-    output.sync_all().map_err(StorageError::file("fsync", path))?;
-    let bytes = output.metadata().map_err(StorageError::file("inspect", path))?.len();
-    path.parent().map_or(Ok(()), fsync_folder)?;
-    Ok(bytes)
+    writer.inner_mut().finish()
 }
 
 fn copy_row_group(
-    writer: &mut SerializedFileWriter<File>,
+    writer: &mut SerializedFileWriter<ChunkFile>,
     file: &File,
     metadata: &ParquetMetaData,
     group: usize,

@@ -1,23 +1,23 @@
 //! Writing rows as chunks: sorted, encoded, durable. Everything here blocks and takes CPU.
 
+use super::file::{ChunkFile, Place};
 use super::sort::{Key, Partition, sorted_keys};
-use super::{Chunk, Facts, layout, new_path};
+use super::{Chunk, Facts, layout};
 use crate::StorageError;
-use crate::files::{fsync_folder, make_folder};
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::interleave;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use whence_schema::Table;
 
 /// Rows put in order at a time, which bounds the copy that is held beside the originals.
 const SLICE_ROWS: usize = 16_384;
 
-/// Writes the rows of `batches` as one chunk per day and bucket below `table_folder`; file and folder are fsynced.
+/// Writes the rows of `batches` as one chunk per day and bucket below `table_folder`; files and folders are fsynced.
 pub(crate) fn write_chunks(
     table: Table,
     table_folder: &Path,
@@ -26,56 +26,41 @@ pub(crate) fn write_chunks(
     level: u8,
 ) -> Result<Vec<Arc<Chunk>>, StorageError> {
     let keys = sorted_keys(batches, layout::sort_texts(table));
-    let mut chunks = Vec::new();
+    let mut chunks: Vec<Arc<Chunk>> = Vec::new();
     for rows in keys.chunk_by(|a, b| a.partition == b.partition) {
-        let partition = rows[0].partition;
-        chunks.push(Arc::new(write_chunk(table, table_folder, batches, rows, partition, created_seconds, level)?));
+        let Partition { day, bucket } = rows[0].partition;
+        let place = Place { table, table_folder, day, bucket, created_seconds, level };
+        match write_chunk(&place, batches, rows) {
+            Ok(chunk) => chunks.push(Arc::new(chunk)),
+            Err(error) => {
+                // All or nothing: these rows are written again.
+                chunks.iter().for_each(|chunk| chunk.obsolete.store(true, Ordering::Release));
+                return Err(error);
+            }
+        }
     }
     Ok(chunks)
 }
 
-fn write_chunk(
-    table: Table,
-    table_folder: &Path,
-    batches: &[RecordBatch],
-    keys: &[Key],
-    partition: Partition,
-    created_seconds: i64,
-    level: u8,
-) -> Result<Chunk, StorageError> {
-    let path = new_path(table_folder, partition.day, partition.bucket, created_seconds, level);
-    let folder = path.parent().unwrap_or(table_folder);
-    make_folder(folder)?;
-    let written = write_file(table, &path, batches, keys).and_then(|bytes| {
-        fsync_folder(folder)?;
-        Ok(bytes)
-    });
-    if written.is_err() {
-        // Half a file is of no use; what cannot be deleted now is deleted by the next start.
-        let _ = std::fs::remove_file(&path);
+fn write_chunk(place: &Place<'_>, batches: &[RecordBatch], keys: &[Key]) -> Result<Chunk, StorageError> {
+    let file = ChunkFile::create(place)?;
+    let path = file.path().to_owned();
+    let failed = || StorageError::chunk(&path);
+    let properties = layout::properties(place.table, keys.len());
+    let mut writer = ArrowWriter::try_new(file, place.table.stored_schema(), Some(properties)).map_err(failed())?;
+    for slice in keys.chunks(SLICE_ROWS) {
+        writer.write(&gather(place.table, batches, slice)?).map_err(failed())?;
     }
+    writer.finish().map_err(failed())?;
+    let (path, bytes) = writer.inner_mut().finish()?;
     let facts = Facts {
         rows: keys.len() as u64,
-        bytes: written?,
+        bytes,
         min_micros: keys.iter().map(|key| key.micros).min().unwrap_or(0),
         max_micros: keys.iter().map(|key| key.micros).max().unwrap_or(0),
     };
     Chunk::at(path.clone(), facts)
         .ok_or_else(|| StorageError::Incompatible { path, reason: "the name is not that of a chunk".to_owned() })
-}
-
-fn write_file(table: Table, path: &Path, batches: &[RecordBatch], keys: &[Key]) -> Result<u64, StorageError> {
-    let file = File::create_new(path).map_err(StorageError::file("create", path))?;
-    let properties = layout::properties(table, keys.len());
-    let failed = || StorageError::chunk(path);
-    let mut writer = ArrowWriter::try_new(file, table.stored_schema(), Some(properties)).map_err(failed())?;
-    for slice in keys.chunks(SLICE_ROWS) {
-        writer.write(&gather(table, batches, slice)?).map_err(failed())?;
-    }
-    writer.finish().map_err(failed())?;
-    let file = writer.inner();
-    file.sync_all().map_err(StorageError::file("fsync", path))?;
-    Ok(file.metadata().map_err(StorageError::file("inspect", path))?.len())
 }
 
 fn gather(table: Table, batches: &[RecordBatch], keys: &[Key]) -> Result<RecordBatch, ArrowError> {

@@ -281,7 +281,7 @@ impl LogThread {
         let half = self.shared.options.memtable_bytes / 2;
         let mut sealed = self.shared.change(|state| -> Result<Sealed, StorageError> {
             state.seal(Table::Events, now)?;
-            if everything || state.metrics.bytes() > half {
+            if everything || state.metrics.row_bytes() > half {
                 state.seal(Table::Metrics, now)?;
             }
             let mut sealed = Sealed::default();

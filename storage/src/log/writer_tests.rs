@@ -15,7 +15,7 @@ fn record(received: u64) -> Record {
 }
 
 fn open(folder: &Path) -> (LogWriter, Vec<u64>, Vec<String>) {
-    let (writer, segments, mut damage) = LogWriter::open(folder, Durability::Fsync, 400, LogOffset(1)).unwrap();
+    let (writer, segments, mut damage) = LogWriter::open(folder, Durability::Fsync, 200, LogOffset(1)).unwrap();
     let mut read = Vec::new();
     for segment in segments {
         let found = scan(&segment, |_, record| {
@@ -113,6 +113,6 @@ fn cutting_deletes_exactly_the_segments_that_are_not_needed() {
     writer.cut(LogOffset(13)).unwrap();
     assert_eq!(writer.numbers().segments, 1);
     drop(writer);
-    let (writer, segments, _) = LogWriter::open(folder.path(), Durability::Fsync, 400, LogOffset(14)).unwrap();
+    let (writer, segments, _) = LogWriter::open(folder.path(), Durability::Fsync, 200, LogOffset(14)).unwrap();
     assert_eq!((writer.next, segments.len()), (LogOffset(14), 0));
 }

@@ -21,6 +21,8 @@ use whence_schema::{MetricPoints, Series, TenantId, UnixNanos};
 const BLOCK_ROWS: usize = 512;
 /// Estimated bytes of a row with its sketch, its index entry and its share of texts.
 const ROW_BYTES: usize = 1_024;
+/// Estimated bytes of a known series with its last value.
+const SERIES_BYTES: usize = 256;
 
 /// Points of open and late buckets, not yet sealed, and the state of every series.
 #[derive(Debug, Default)]
@@ -114,8 +116,14 @@ impl MetricsMemtable {
         self.rows
     }
 
+    /// Bytes that sealing frees.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.rows * ROW_BYTES
+    }
+
+    /// Bytes of rows and of the state of series.
     pub(crate) fn bytes(&self) -> usize {
-        self.rows * ROW_BYTES + self.registry.len() * 256
+        self.row_bytes() + self.registry.len() * SERIES_BYTES
     }
 
     /// The rows as they are now.

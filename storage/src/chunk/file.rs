@@ -1,0 +1,93 @@
+//! The file of a new chunk: written under another name, fsynced, then given the name that holds its checksum.
+
+use super::new_path;
+use crate::StorageError;
+use crate::files::{fsync_folder, make_folder};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use whence_schema::Table;
+use xxhash_rust::xxh3::Xxh3;
+
+/// A chunk's place, apart from the name of its file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) table: Table,
+    pub(crate) table_folder: &'a Path,
+    pub(crate) day: i32,
+    pub(crate) bucket: i32,
+    pub(crate) created_seconds: i64,
+    pub(crate) level: u8,
+}
+
+/// A file being written.
+pub(crate) struct ChunkFile {
+    file: File,
+    path: PathBuf,
+    hasher: Xxh3,
+    bytes: u64,
+    finished: bool,
+}
+
+impl ChunkFile {
+    /// Blocks.
+    pub(crate) fn create(place: &Place<'_>) -> Result<Self, StorageError> {
+        let path = new_path(place);
+        path.parent().map_or(Ok(()), make_folder)?;
+        let file = File::create_new(&path).map_err(StorageError::file("create", &path))?;
+        Ok(Self { file, path, hasher: Xxh3::new(), bytes: 0, finished: false })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the file durable under its final name; returns that and its size. Blocks.
+    pub(crate) fn finish(&mut self) -> Result<(PathBuf, u64), StorageError> {
+        self.file.sync_all().map_err(StorageError::file("fsync", &self.path))?;
+        let stem = self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let path = self.path.with_file_name(format!("{stem}-{:016x}.parquet", self.hasher.digest()));
+        std::fs::rename(&self.path, &path).map_err(StorageError::file("rename", &self.path))?;
+        self.finished = true;
+        path.parent().map_or(Ok(()), fsync_folder)?;
+        Ok((path, self.bytes))
+    }
+}
+
+impl Write for ChunkFile {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(buffer)?;
+        self.hasher.update(&buffer[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for ChunkFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Half a file is of no use; what cannot be deleted now is deleted by the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// True when the content is what was written. Blocks.
+pub(crate) fn is_intact(path: &Path) -> Result<bool, StorageError> {
+    let failed = || StorageError::file("read", path);
+    let expected = path.file_stem().and_then(|stem| u64::from_str_radix(stem.to_str()?.rsplit('-').next()?, 16).ok());
+    let mut file = File::open(path).map_err(StorageError::file("open", path))?;
+    let mut hasher = Xxh3::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer).map_err(failed())?;
+        if read == 0 {
+            return Ok(expected == Some(hasher.digest()));
+        }
+        hasher.update(&buffer[..read]);
+    }
+}

@@ -1,0 +1,9 @@
+//! The store against a model, over crashes, reopening, duplicates and damage.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod crash;
+mod lookup;
+mod model;
+mod store;
+mod throughput;
+mod world;

@@ -1,0 +1,46 @@
+//! Look-ups find the same rows in memory and in chunks.
+
+use super::world::{MINUTE, START, Sent, open, options, span_event_id, trace_of};
+use crate::{LinkSide, Snapshot};
+use whence_schema::{EventId, TenantId, UnixNanos};
+
+fn check(snapshot: &Snapshot) {
+    let (tenant, other) = (TenantId::default(), TenantId::new("other"));
+    let (from, to) = (UnixNanos(START), UnixNanos(START + 10 * MINUTE));
+    let ids = [span_event_id(10), span_event_id(31), EventId(99)];
+    let found = snapshot.find_spans(&tenant, &ids, from, to).unwrap();
+    assert_eq!(found.len(), 2);
+    let span = &found[&span_event_id(10)];
+    assert_eq!((span.asset_id.as_str(), span.failed, span.trace), ("checkout", true, trace_of(10)));
+    assert_eq!((span.start, span.parent_span_id.unwrap().0), (UnixNanos(START + 10_000_000_005), 5));
+    assert!(snapshot.find_spans(&other, &ids, from, to).unwrap().is_empty());
+    assert!(snapshot.find_spans(&tenant, &ids, UnixNanos(START + 11_000_000_000), to).unwrap().len() == 1);
+
+    let rows =
+        |tenant| -> usize { snapshot.trace_rows(tenant, trace_of(3)).unwrap().iter().map(|b| b.num_rows()).sum() };
+    assert_eq!((rows(&tenant), rows(&other)), (3, 0), "spans 3, 19 and 35");
+
+    let links = |ids: &[EventId], side| -> usize {
+        snapshot.links(&tenant, ids, side).unwrap().iter().map(|b| b.num_rows()).sum()
+    };
+    assert_eq!(links(&[span_event_id(7)], LinkSide::Primary), 2, "7 led to 14 and 15");
+    assert_eq!(links(&[span_event_id(7), span_event_id(9)], LinkSide::Related), 2);
+    assert_eq!(links(&[EventId(7)], LinkSide::Related), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_traces_and_links_are_found_in_memory_and_in_chunks() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = open(options(folder.path())).await.unwrap();
+    world.append(&Sent::Spans((1..40).map(|id| (id, id / 2, id as i64)).collect())).await;
+    for _ in 0..200 {
+        if world.statistics().memtable_rows == 39 + 38 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    check(&world.store.snapshot());
+    world.store.flush().await.unwrap();
+    check(&world.store.snapshot());
+    world.close().await;
+}
