@@ -11,6 +11,7 @@ use crate::config::{Config, Durability, StorageKind};
 use crate::health::{Health, health_router, metrics_router};
 use crate::shutdown::{self, Named};
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,6 +174,8 @@ fn receiver(name: &'static str, task: impl Future<Output = std::io::Result<()>> 
 
 fn serve_router(name: &'static str, listener: TcpListener, router: axum::Router, until: CancellationToken) -> Named {
     let serving: JoinHandle<anyhow::Result<()>> = tokio::spawn(async move {
+        // Answers go out at once instead of waiting for more to put into one packet.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         Ok(axum::serve(listener, router).with_graceful_shutdown(until.cancelled_owned()).await?)
     });
     Named { name, task: serving }

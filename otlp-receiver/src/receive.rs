@@ -7,6 +7,8 @@ mod http;
 pub use grpc::serve_grpc;
 pub use http::serve_http;
 
+use axum::serve::{Listener, ListenerExt};
+use tokio::net::{TcpListener, TcpStream};
 use whence_schema::{Signal, TenantId};
 
 /// Bounds of one receiver.
@@ -33,4 +35,13 @@ pub struct ReceiverOptions {
     pub limits: ReceiverLimits,
     /// Signals that have a pipeline; others are refused.
     pub signals: Vec<Signal>,
+}
+
+/// Answers are small and complete: waiting for more to put into one packet would cost each request some 40 ms.
+fn without_delay(listener: TcpListener) -> impl Listener<Io = TcpStream, Addr = std::net::SocketAddr> {
+    listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!("TCP_NODELAY could not be set: {error}");
+        }
+    })
 }

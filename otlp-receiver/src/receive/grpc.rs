@@ -1,7 +1,7 @@
 //! OTLP over gRPC. The codec hands the message's bytes through undecoded, since the log keeps the request as it was sent.
 
-use super::ReceiverOptions;
 use super::answer::code;
+use super::{ReceiverOptions, without_delay};
 use crate::ingest::Ingest;
 use crate::wire::BytesCodec;
 use crate::wire::{ExportResponse, RpcStatus};
@@ -33,7 +33,7 @@ pub async fn serve_grpc(
     let permits = Arc::new(Semaphore::new(options.limits.max_concurrent_requests));
     let state = GrpcState { ingest, options: Arc::new(options), permits };
     let router = axum::Router::new().fallback(export).with_state(state);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    axum::serve(without_delay(listener), router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! OTLP over HTTP: protobuf and JSON by content type, gzip by content encoding.
 
-use super::ReceiverOptions;
 use super::answer::code;
+use super::{ReceiverOptions, without_delay};
 use crate::ingest::Ingest;
 use crate::wire::{ExportResponse, RpcStatus};
 use axum::Router;
@@ -32,7 +32,7 @@ pub async fn serve_http(
     let permits = Arc::new(Semaphore::new(options.limits.max_concurrent_requests));
     let state = HttpState { ingest, options: Arc::new(options), permits };
     let router = Router::new().fallback(export).with_state(state);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    axum::serve(without_delay(listener), router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 #[derive(Clone)]
