@@ -6,13 +6,12 @@ use std::path::Path;
 
 /// Makes `folder` with its parents, and makes its existence durable.
 pub(crate) fn make_folder(folder: &Path) -> Result<(), StorageError> {
-    if folder.is_dir() {
-        return Ok(());
-    }
+    let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.is_dir()).collect();
     std::fs::create_dir_all(folder).map_err(StorageError::file("create", folder))?;
-    // New parents are few: syncing up to three levels covers table, day and bucket.
-    for ancestor in folder.ancestors().take(4).filter(|path| path.is_dir()) {
-        fsync_folder(ancestor)?;
+    // The name of a new folder is in its parent.
+    for parent in missing.iter().filter_map(|path| path.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        fsync_folder(parent)?;
     }
     Ok(())
 }

@@ -1,4 +1,31 @@
-//! storage
+//! The embedded store: one way in ([`Store::append`]), one way out ([`Store::snapshot`]).
+//!
+//! ```text
+//! MappedRequest
+//!   -> Store::append          memory limit
+//!   -> log/thread.rs          duplicate? -> write-ahead log, group commit, fsync     (log/, digests.rs)
+//!   -> state.rs               memtables: visible to snapshots => answer              (memtable/, ledger.rs, assets.rs)
+//!        |-> Tail             correlator -> Store::append_correlations               (tail.rs)
+//!        |-> flush.rs         sort, Parquet + zstd                                   (chunk/)
+//!              -> Delta commit with the log offset                                   (delta.rs)
+//!              -> duplicate journal; ledger, assets, states in SQLite                (digests.rs, control.rs)
+//!              -> log cut
+//!              -> small chunks joined, old ones dropped                              (compaction.rs, retention.rs)
+//! Snapshot  -> batches and chunks, to scan; find_spans, trace_rows, links, to look up (snapshot.rs, lookup.rs)
+//! restart   -> Recovery::run: the log behind the offset in SQLite, mapped again       (recovery.rs)
+//! ```
+//!
+//! The order of a commit, and why a crash between any two of its steps neither loses nor doubles anything, is written
+//! down in `flush.rs`; byte layouts are in `log/record.rs`, `digests.rs`, `memtable/series.rs` and `chunk.rs`.
+//!
+//! Invariants:
+//! * Only the log thread writes log and memtables, so log order is the order of everything.
+//! * A request is answered after its record is durable and its rows are visible, never before.
+//! * A row is in a memtable, in sealed rows or in a chunk of the list: in exactly one of them for every snapshot.
+//! * Chunk files never change. They are deleted when the last snapshot that lists them is gone.
+//!
+//! What this crate is not for: it knows no OTLP (recovery is handed the mapping), finds no links (the correlator does),
+//! and evaluates no queries beyond looking up ids.
 
 mod assets;
 mod chunk;
@@ -21,6 +48,8 @@ mod snapshot;
 mod state;
 mod store;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use chunk::{BUCKETS, Chunk};
@@ -32,6 +61,3 @@ pub use snapshot::{Snapshot, TableSnapshot};
 pub use store::{Appended, Opened, Statistics, Store};
 pub use tail::{Tail, TailItem, TailRows};
 pub use verify::{VerifyReport, verify};
-
-#[cfg(test)]
-mod tests;

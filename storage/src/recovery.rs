@@ -125,7 +125,7 @@ impl Recovery {
                 }
                 let record = mapped(record, map, &mut report);
                 closed = self.send(offset, record).is_err();
-                if report.requests % PROGRESS_RECORDS == 0 {
+                if report.requests.is_multiple_of(PROGRESS_RECORDS) {
                     progress(RecoveryProgress { requests: report.requests, ..done });
                 }
                 if closed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

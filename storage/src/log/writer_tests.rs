@@ -52,7 +52,7 @@ fn every_cut_of_the_last_segment_keeps_the_records_before_it() {
         let (mut writer, read, damage) = open(copy.path());
         let good = end.saturating_sub(HEADER_BYTES) / record_bytes;
         assert_eq!(read, (1..=good as u64).collect::<Vec<_>>(), "cut at {end}");
-        let at_boundary = end >= HEADER_BYTES && (end - HEADER_BYTES) % record_bytes == 0;
+        let at_boundary = end >= HEADER_BYTES && (end - HEADER_BYTES).is_multiple_of(record_bytes);
         assert_eq!(damage.is_empty(), at_boundary, "cut at {end}: {damage:?}");
         write(&mut writer, good as u64 + 1..good as u64 + 3);
         drop(writer);
