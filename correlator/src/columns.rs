@@ -1,4 +1,4 @@
-//! Typed access to the stored columns of `events`.
+//! Typed access to the stored columns of `events` and `correlations`.
 
 use crate::error::CorrelatorError;
 use arrow::array::{
@@ -6,8 +6,9 @@ use arrow::array::{
     RecordBatch, StringViewArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use whence_schema::tables::correlations::column as link_column;
 use whence_schema::tables::events::column;
-use whence_schema::{EventId, SpanId, TraceId, UnixNanos};
+use whence_schema::{EventId, Relation, SpanId, TraceId, UnixNanos};
 
 /// The columns of one batch that linking and the table functions read.
 pub(crate) struct EventColumns<'a> {
@@ -35,29 +36,29 @@ impl<'a> EventColumns<'a> {
     /// The columns of `batch`, which must have the stored columns of `events` in their order.
     pub(crate) fn of(batch: &'a RecordBatch) -> Result<Self, CorrelatorError> {
         Ok(Self {
-            timestamp: primitive::<TimestampMicrosecondType>(batch, column::TIMESTAMP, "timestamp")?,
-            nanos: primitive::<Int16Type>(batch, column::TIMESTAMP_NANOS, "timestamp_nanos")?,
-            created_at: primitive::<TimestampMicrosecondType>(batch, column::CREATED_AT, "created_at")?,
+            timestamp: events::<TimestampMicrosecondType>(batch, column::TIMESTAMP, "timestamp")?,
+            nanos: events::<Int16Type>(batch, column::TIMESTAMP_NANOS, "timestamp_nanos")?,
+            created_at: events::<TimestampMicrosecondType>(batch, column::CREATED_AT, "created_at")?,
             trace_id: batch
                 .columns()
                 .get(column::TRACE_ID)
                 .and_then(|array| array.as_fixed_size_binary_opt())
                 .filter(|array| array.value_length() == 16)
                 .ok_or(CorrelatorError::Columns { table: "events", column: "trace_id" })?,
-            span_id: primitive::<Int64Type>(batch, column::SPAN_ID, "span_id")?,
-            parent_span_id: primitive::<Int64Type>(batch, column::PARENT_SPAN_ID, "parent_span_id")?,
-            request_digest: primitive::<Int64Type>(batch, column::REQUEST_DIGEST, "request_digest")?,
-            position: primitive::<Int32Type>(batch, column::POSITION, "position")?,
-            duration: primitive::<Int64Type>(batch, column::DURATION_NS, "duration_ns")?,
-            signal: text(batch, column::SIGNAL, "signal")?,
-            event_type: text(batch, column::EVENT_TYPE, "event_type")?,
-            asset_id: text(batch, column::ASSET_ID, "asset_id")?,
-            severity: text(batch, column::SEVERITY, "severity")?,
-            name: text(batch, column::NAME, "name")?,
-            kind: text(batch, column::KIND, "kind")?,
-            status: text(batch, column::STATUS, "status")?,
-            body: text(batch, column::BODY, "body")?,
-            payload: text(batch, column::PAYLOAD, "payload")?,
+            span_id: events::<Int64Type>(batch, column::SPAN_ID, "span_id")?,
+            parent_span_id: events::<Int64Type>(batch, column::PARENT_SPAN_ID, "parent_span_id")?,
+            request_digest: events::<Int64Type>(batch, column::REQUEST_DIGEST, "request_digest")?,
+            position: events::<Int32Type>(batch, column::POSITION, "position")?,
+            duration: events::<Int64Type>(batch, column::DURATION_NS, "duration_ns")?,
+            signal: text(batch, column::SIGNAL, "events", "signal")?,
+            event_type: text(batch, column::EVENT_TYPE, "events", "event_type")?,
+            asset_id: text(batch, column::ASSET_ID, "events", "asset_id")?,
+            severity: text(batch, column::SEVERITY, "events", "severity")?,
+            name: text(batch, column::NAME, "events", "name")?,
+            kind: text(batch, column::KIND, "events", "kind")?,
+            status: text(batch, column::STATUS, "events", "status")?,
+            body: text(batch, column::BODY, "events", "body")?,
+            payload: text(batch, column::PAYLOAD, "events", "payload")?,
         })
     }
 
@@ -122,20 +123,63 @@ fn span_id(array: &Int64Array, row: usize) -> Option<SpanId> {
     valid.then(|| SpanId(array.value(row) as u64))
 }
 
-fn primitive<'a, T: ArrowPrimitiveType>(
+/// A row of `correlations`, as far as following it needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredLink {
+    pub(crate) relation: Relation,
+    pub(crate) primary: EventId,
+    pub(crate) related: EventId,
+    /// When the cause happened, to the microsecond.
+    pub(crate) primary_time: UnixNanos,
+}
+
+/// The links of a batch of stored columns; those of relations this version does not know are left out.
+pub(crate) fn stored_links(batch: &RecordBatch) -> Result<Vec<StoredLink>, CorrelatorError> {
+    let number = |index, column| primitive::<Int64Type>(batch, index, "correlations", column);
+    let primary_high = number(link_column::PRIMARY_HIGH, "primary_high")?;
+    let primary_low = number(link_column::PRIMARY_LOW, "primary_low")?;
+    let related_high = number(link_column::RELATED_HIGH, "related_high")?;
+    let related_low = number(link_column::RELATED_LOW, "related_low")?;
+    let time = link_column::PRIMARY_TIMESTAMP;
+    let times = primitive::<TimestampMicrosecondType>(batch, time, "correlations", "primary_timestamp")?;
+    let relations = text(batch, link_column::RELATION, "correlations", "relation")?;
+    let link = |row: usize| {
+        let high = related_high.value(row) as u64;
+        let primary_high = if primary_high.is_null(row) { high } else { primary_high.value(row) as u64 };
+        Some(StoredLink {
+            relation: Relation::parse(relations.value(row))?,
+            primary: EventId::from_halves(primary_high, primary_low.value(row) as u64),
+            related: EventId::from_halves(high, related_low.value(row) as u64),
+            primary_time: UnixNanos(times.value(row).saturating_mul(1_000)),
+        })
+    };
+    Ok((0..batch.num_rows()).filter_map(link).collect())
+}
+
+fn events<'a, T: ArrowPrimitiveType>(
     batch: &'a RecordBatch,
     index: usize,
     column: &'static str,
 ) -> Result<&'a PrimitiveArray<T>, CorrelatorError> {
+    primitive(batch, index, "events", column)
+}
+
+fn primitive<'a, T: ArrowPrimitiveType>(
+    batch: &'a RecordBatch,
+    index: usize,
+    table: &'static str,
+    column: &'static str,
+) -> Result<&'a PrimitiveArray<T>, CorrelatorError> {
     let array = batch.columns().get(index).and_then(|array| array.as_primitive_opt::<T>());
-    array.ok_or(CorrelatorError::Columns { table: "events", column })
+    array.ok_or(CorrelatorError::Columns { table, column })
 }
 
 fn text<'a>(
     batch: &'a RecordBatch,
     index: usize,
+    table: &'static str,
     column: &'static str,
 ) -> Result<&'a StringViewArray, CorrelatorError> {
     let array = batch.columns().get(index).and_then(|array| array.as_string_view_opt());
-    array.ok_or(CorrelatorError::Columns { table: "events", column })
+    array.ok_or(CorrelatorError::Columns { table, column })
 }

@@ -3,6 +3,11 @@
 //! Each link is made when the later of its two ends is seen. An end looks into the window once, on arrival, and waits
 //! if its span is not there; a span takes the ends that wait for it once, on its first arrival. So a link cannot be
 //! made twice, whichever end comes first. What may have left the window is looked up in the store, once per end.
+//!
+//! After a restart the linker is at the moment its state was saved, and the records since then come again. Those whose
+//! links are committed already go the same way, only that the links are not written (`emit` false). What cannot be
+//! repeated are look-ups: ends that one may have linked are marked doubtful, and are linked only after a look-up that
+//! also asks for the links there are.
 
 use crate::columns::{EventColumns, optional};
 use crate::error::CorrelatorError;
@@ -12,11 +17,14 @@ use crate::recent::RecentKeys;
 use crate::span_links;
 use crate::window::{AssetHash, Marks, Seen, TenantIndex, Window};
 use arrow::array::RecordBatch;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use whence_schema::tables::correlations::CorrelationRow;
 use whence_schema::tables::events::{SIGNAL_LOG, SIGNAL_SPAN};
-use whence_schema::{EventId, ExemplarLink, SpanId, TenantId, TraceId, UnixNanos};
+use whence_schema::{EventId, ExemplarLink, Relation, SpanId, TenantId, TraceId, UnixNanos};
+
+/// One part in so many of the window's memory is for spans that were looked up.
+const FOUND_SHARE: usize = 16;
 
 /// Memory the linker may take, and how it looks back.
 #[derive(Debug, Clone, Copy)]
@@ -34,15 +42,20 @@ pub(crate) struct SpanLookup {
     pub(crate) tenant: TenantId,
     pub(crate) index: TenantIndex,
     pub(crate) ids: Vec<EventId>,
+    /// Those of `ids` whose links have to be read as well.
+    pub(crate) doubtful: Vec<EventId>,
     pub(crate) from: UnixNanos,
     pub(crate) to: UnixNanos,
 }
+
+/// A stored link: relation, primary, related.
+pub(crate) type LinkKey = (Relation, EventId, EventId);
 
 /// Where an item stands: who owns it, when it came, and whether its links are still to be made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival<'a> {
     pub(crate) tenant: &'a TenantId,
-    /// False for what was linked before: it is remembered, and nothing else happens.
+    /// False for what was linked before a restart: its links are not written again.
     pub(crate) emit: bool,
     pub(crate) at: Moment,
     /// `created_at` of the links.
@@ -54,6 +67,9 @@ pub(crate) struct Linker {
     pub(crate) limits: LinkerLimits,
     pub(crate) tenants: Tenants,
     pub(crate) window: Window,
+    /// Spans that came from look-ups, so that further ends that want them need none. Apart from the window: they may
+    /// yet arrive for the first time, and they do not come again in a replay.
+    found: Window,
     pub(crate) pending: Pending,
     pub(crate) exemplars: RecentKeys,
     /// True when the store had events before this process saw any: they are not in the window.
@@ -69,7 +85,8 @@ impl Linker {
         Self {
             limits,
             tenants: Tenants::default(),
-            window: Window::new(limits.window_bytes),
+            window: Window::new(limits.window_bytes - limits.window_bytes / FOUND_SHARE),
+            found: Window::new(limits.window_bytes / FOUND_SHARE),
             pending: Pending::new(limits.pending_bytes),
             exemplars: RecentKeys::new(limits.exemplars),
             had_events,
@@ -87,12 +104,13 @@ impl Linker {
     ) -> Result<(), CorrelatorError> {
         let columns = EventColumns::of(batch)?;
         let tenant = self.tenants.index(arrival.tenant);
+        let written = rows.len();
         for row in 0..columns.rows() {
             let (Some(trace), Some(span)) = (columns.trace(row), columns.span(row)) else { continue };
             let signal = columns.signal.value(row);
             if signal == SIGNAL_SPAN {
                 self.span(arrival, tenant, &columns, row, trace, span, rows);
-            } else if signal == SIGNAL_LOG && arrival.emit && is_notable(columns.severity.value(row)) {
+            } else if signal == SIGNAL_LOG && is_notable(columns.severity.value(row)) {
                 let Some(own) = columns.position_id(row) else { continue };
                 let end = End {
                     wanted: EventId::of_span(trace, span),
@@ -107,16 +125,20 @@ impl Linker {
                 self.link_or_wait(arrival, end, rows);
             }
         }
+        if !arrival.emit {
+            rows.truncate(written);
+        }
         Ok(())
     }
 
     /// Links exemplars: each span to each metric row once, however often the exemplar is sent.
     pub(crate) fn exemplars(&mut self, arrival: Arrival<'_>, links: &[ExemplarLink], rows: &mut Vec<CorrelationRow>) {
         let tenant = self.tenants.index(arrival.tenant);
+        let written = rows.len();
         for link in links {
             let wanted = EventId::of_span(link.trace, link.span);
             let key = EventId::of_correlation(arrival.tenant.as_str(), "exemplar", wanted, link.metric_row);
-            if !self.exemplars.insert(key.0) || !arrival.emit {
+            if !self.exemplars.insert(key.0) {
                 continue;
             }
             let end = End {
@@ -131,6 +153,9 @@ impl Linker {
             };
             self.link_or_wait(arrival, end, rows);
         }
+        if !arrival.emit {
+            rows.truncate(written);
+        }
     }
 
     /// Up to `limit` spans to look up for ends that arrived before `before`, by tenant.
@@ -138,41 +163,61 @@ impl Linker {
         let mut lookups: HashMap<TenantIndex, SpanLookup> = HashMap::new();
         let back = i64::try_from(self.limits.look_back.as_nanos()).unwrap_or(i64::MAX);
         let ahead = i64::try_from(self.limits.look_ahead.as_nanos()).unwrap_or(i64::MAX);
-        for Wanted { tenant, id, near } in self.pending.due(before, limit) {
+        for Wanted { tenant, id, near, doubtful } in self.pending.due(before, limit) {
             let from = UnixNanos(near.0.saturating_sub(back));
             let to = UnixNanos(near.0.saturating_add(ahead));
             let lookup = lookups.entry(tenant).or_insert_with(|| SpanLookup {
                 tenant: self.tenants.name(tenant),
                 index: tenant,
                 ids: Vec::new(),
+                doubtful: Vec::new(),
                 from,
                 to,
             });
             lookup.ids.push(id);
+            lookup.doubtful.extend(doubtful.then_some(id));
             lookup.from = lookup.from.min(from);
             lookup.to = lookup.to.max(to);
         }
         let mut lookups: Vec<SpanLookup> = lookups.into_values().collect();
-        for lookup in &mut lookups {
-            lookup.ids.sort_unstable();
-            lookup.ids.dedup();
+        for ids in lookups.iter_mut().flat_map(|lookup| [&mut lookup.ids, &mut lookup.doubtful]) {
+            ids.sort_unstable();
+            ids.dedup();
         }
         lookups.sort_by_key(|lookup| lookup.index);
         lookups
     }
 
     /// Takes the answer to a look-up: links the ends that wait for the spans `found`, and lets the others wait on.
+    /// `linked` are the links there are from the doubtful ones among them.
     pub(crate) fn looked_up(
         &mut self,
+        (at, now): (Moment, UnixNanos),
         lookup: &SpanLookup,
         found: impl Iterator<Item = Seen>,
-        now: UnixNanos,
+        linked: &HashSet<LinkKey>,
         rows: &mut Vec<CorrelationRow>,
     ) {
         for span in found {
-            let span = Seen { marks: span.marks.with(Marks::LOOKED_UP), tenant: lookup.index, ..span };
-            self.window.insert(span);
-            self.link_waiting(&lookup.tenant, &span, now, rows);
+            let span = Seen { tenant: lookup.index, ..span };
+            self.found.insert(span);
+            let links_known = lookup.doubtful.binary_search(&span.id).is_ok();
+            self.pending.take(span.tenant, span.id, &mut self.taken);
+            for end in self.taken.drain(..) {
+                let doubtful = end.marks.has(Marks::DOUBTFUL);
+                if doubtful && !links_known {
+                    // Not among the ends this look-up was for.
+                    self.pending.push(end, at, Lookup::Due);
+                    continue;
+                }
+                let before = rows.len();
+                structural::links(&lookup.tenant, &span, &end, now, rows);
+                let known = |row: &CorrelationRow| linked.contains(&(row.relation, row.primary, row.related));
+                // The links of one end are written together, so one that is known speaks for all.
+                if doubtful && rows[before..].iter().any(known) {
+                    rows.truncate(before);
+                }
+            }
         }
         for id in &lookup.ids {
             self.pending.settle(lookup.index, *id);
@@ -202,9 +247,6 @@ impl Linker {
             self.repeated += 1;
             return;
         }
-        if !arrival.emit {
-            return;
-        }
         let end = |wanted, wait| End {
             wanted,
             own: seen.id,
@@ -226,23 +268,33 @@ impl Linker {
             }
             self.link_or_wait(arrival, end, rows);
         }
-        self.link_waiting(arrival.tenant, &seen, arrival.now, rows);
+        self.link_waiting(arrival, &seen, rows);
     }
 
-    fn link_or_wait(&mut self, arrival: Arrival<'_>, end: End, rows: &mut Vec<CorrelationRow>) {
-        if let Some(span) = self.window.get(end.tenant, end.wanted) {
+    fn link_or_wait(&mut self, arrival: Arrival<'_>, mut end: End, rows: &mut Vec<CorrelationRow>) {
+        let found = || if arrival.emit { self.found.get(end.tenant, end.wanted) } else { None };
+        if let Some(span) = self.window.get(end.tenant, end.wanted).or_else(found) {
             structural::links(arrival.tenant, span, &end, arrival.now, rows);
             return;
+        }
+        if !arrival.emit {
+            end.marks = end.marks.with(Marks::REPLAYED);
         }
         let may_have_left = self.had_events || self.window.evicted() > 0;
         let lookup = if may_have_left { Lookup::Due } else { Lookup::Settled };
         self.pending.push(end, arrival.at, lookup);
     }
 
-    fn link_waiting(&mut self, tenant: &TenantId, span: &Seen, now: UnixNanos, rows: &mut Vec<CorrelationRow>) {
+    fn link_waiting(&mut self, arrival: Arrival<'_>, span: &Seen, rows: &mut Vec<CorrelationRow>) {
         self.pending.take(span.tenant, span.id, &mut self.taken);
+        // What is replayed was linked at this point before the restart, unless it was in doubt even then.
+        let doubted = if arrival.emit { Marks::DOUBTFUL } else { Marks::RESTORED };
         for end in self.taken.drain(..) {
-            structural::links(tenant, span, &end, now, rows);
+            if end.marks.has(doubted) {
+                self.pending.push(end, arrival.at, Lookup::Due);
+            } else {
+                structural::links(arrival.tenant, span, &end, arrival.now, rows);
+            }
         }
     }
 }

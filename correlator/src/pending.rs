@@ -65,6 +65,8 @@ pub(crate) struct Wanted {
     pub(crate) id: EventId,
     /// When an end that wants it happened.
     pub(crate) near: UnixNanos,
+    /// The end may have been linked before a restart.
+    pub(crate) doubtful: bool,
 }
 
 const NONE: u32 = u32::MAX;
@@ -182,7 +184,8 @@ impl Pending {
             }
             if slot.lookup == Lookup::Due {
                 slot.lookup = Lookup::Running;
-                wanted.push(Wanted { tenant: slot.end.tenant, id: slot.end.wanted, near: slot.end.start });
+                let End { tenant, wanted: id, start: near, marks, .. } = slot.end;
+                wanted.push(Wanted { tenant, id, near, doubtful: marks.has(Marks::DOUBTFUL) });
             }
             self.unconsidered = slot.newer;
         }

@@ -1,21 +1,22 @@
 //! The asynchronous rim: reads the tail, writes links in batches, looks up in the store, saves state at each flush.
 
-use crate::columns::EventColumns;
+use crate::columns::{EventColumns, stored_links};
 use crate::error::CorrelatorError;
-use crate::linker::{Arrival, Linker, LinkerLimits, SpanLookup};
+use crate::linker::{Arrival, LinkKey, Linker, LinkerLimits, SpanLookup};
 use crate::options::CorrelatorOptions;
 use crate::pending::Moment;
 use crate::state;
 use crate::statistics::CorrelatorStatistics;
 use crate::window::{AssetHash, Marks, Seen};
-use std::collections::HashMap;
+use futures::FutureExt;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
 use whence_schema::tables::correlations::{self, CorrelationRow};
 use whence_schema::{EventId, TenantId};
-use whence_storage::{FoundSpan, StorageError, Store, Tail, TailItem, TailRows};
+use whence_storage::{FoundSpan, LinkSide, Snapshot, StorageError, Store, Tail, TailItem, TailRows};
 
 /// Spans looked up at once. Most of a look-up's cost is reading, whatever the number.
 const LOOKUP_SPANS: usize = 16_384;
@@ -40,7 +41,14 @@ pub struct Correlator {
 struct Answer {
     lookup: SpanLookup,
     failures: u32,
-    found: Result<HashMap<EventId, FoundSpan>, StorageError>,
+    found: Result<Found, CorrelatorError>,
+}
+
+/// Spans, and the links there are from the doubtful ones among them.
+#[derive(Default)]
+struct Found {
+    spans: HashMap<EventId, FoundSpan>,
+    links: HashSet<LinkKey>,
 }
 
 /// What runs or is to run again.
@@ -88,10 +96,20 @@ impl Correlator {
         let mut tick = tokio::time::interval(self.options.write_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lookups = Lookups::default();
+        let mut sealed = false;
         loop {
+            // Asking for the item behind a seal closes the links before it: nothing may be written in between, or it
+            // would be committed with a state that still waits for it.
+            let ready = if sealed { tail.next().now_or_never() } else { None };
+            sealed = false;
+            if let Some(item) = ready {
+                let Some(item) = item else { break };
+                sealed = self.take(item).await?;
+                continue;
+            }
             tokio::select! {
                 item = tail.next() => match item {
-                    Some(item) => self.take(item).await?,
+                    Some(item) => sealed = self.take(item).await?,
                     None => break,
                 },
                 _ = tick.tick() => {
@@ -112,13 +130,15 @@ impl Correlator {
         self.write().await
     }
 
-    async fn take(&mut self, item: TailItem) -> Result<(), CorrelatorError> {
+    /// Links or saves; true when the item was a seal.
+    async fn take(&mut self, item: TailItem) -> Result<bool, CorrelatorError> {
         match item {
             TailItem::Appended { tenant, rows, emit } => {
                 self.link(&tenant, &rows, emit)?;
                 if self.rows.len() >= self.options.write_rows {
                     self.write().await?;
                 }
+                Ok(false)
             }
             TailItem::Seal { reply } => {
                 self.write().await?;
@@ -126,15 +146,14 @@ impl Correlator {
                 CorrelatorStatistics::set(&self.statistics.cut, cut as u64);
                 // A store that no longer wants the answer has given up this flush; the next one asks again.
                 let _ = reply.send(bytes);
+                Ok(true)
             }
         }
-        Ok(())
     }
 
     fn link(&mut self, tenant: &TenantId, rows: &TailRows, emit: bool) -> Result<(), CorrelatorError> {
         let now = (self.options.clock)();
-        let at = Moment(self.started.elapsed().as_millis() as u64);
-        let arrival = Arrival { tenant, emit, at, now };
+        let arrival = Arrival { tenant, emit, at: self.now(), now };
         match rows {
             TailRows::Events(batch) => {
                 self.linker.events(arrival, batch, &mut self.rows)?;
@@ -150,7 +169,8 @@ impl Correlator {
         Ok(())
     }
 
-    /// Writes the links made so far; waits while the store asks to.
+    /// Writes the links made so far; waits while the store asks to. A store that is closed takes none: what was made
+    /// since its last commit is made again after the next start.
     async fn write(&mut self) -> Result<(), CorrelatorError> {
         if self.rows.is_empty() {
             return Ok(());
@@ -158,6 +178,9 @@ impl Correlator {
         let batch =
             correlations::to_batch(&self.rows).map_err(|source| CorrelatorError::Arrow { what: "links", source })?;
         while let Err(error) = self.store.append_correlations(batch.clone()).await {
+            if matches!(error, StorageError::Closed) {
+                break;
+            }
             let Some(wait) = error.retry_after() else {
                 return Err(CorrelatorError::Storage { what: "write links to", source: Box::new(error) });
             };
@@ -186,7 +209,7 @@ impl Correlator {
         let snapshot = self.store.snapshot();
         let job = tokio::task::spawn_blocking(move || {
             let answer = |(lookup, failures): (SpanLookup, u32)| {
-                let found = snapshot.find_spans(&lookup.tenant, &lookup.ids, lookup.from, lookup.to);
+                let found = find(&snapshot, &lookup);
                 Answer { lookup, failures, found }
             };
             due.into_iter().map(answer).collect()
@@ -195,7 +218,7 @@ impl Correlator {
     }
 
     fn looked_up(&mut self, answers: Vec<Answer>, failed: &mut Vec<(SpanLookup, u32)>) {
-        let now = (self.options.clock)();
+        let moment = (self.now(), (self.options.clock)());
         for Answer { lookup, failures, found } in answers {
             let found = found.unwrap_or_else(|error| {
                 tracing::warn!(%error, spans = lookup.ids.len(), "cannot look up spans in the store");
@@ -203,17 +226,21 @@ impl Correlator {
                 if failures < LOOKUP_RETRIES {
                     failed.push((lookup.clone(), failures + 1));
                 }
-                HashMap::new()
+                Found::default()
             });
             if failed.last().is_some_and(|(again, _)| *again == lookup) {
                 continue;
             }
-            CorrelatorStatistics::add(&self.statistics.found, found.len() as u64);
-            let mut spans: Vec<Seen> = found.into_iter().map(|(id, span)| seen(id, &span, &lookup)).collect();
+            CorrelatorStatistics::add(&self.statistics.found, found.spans.len() as u64);
+            let mut spans: Vec<Seen> = found.spans.into_iter().map(|(id, span)| seen(id, &span, &lookup)).collect();
             spans.sort_unstable_by_key(|span| span.id);
-            self.linker.looked_up(&lookup, spans.into_iter(), now, &mut self.rows);
+            self.linker.looked_up(moment, &lookup, spans.into_iter(), &found.links, &mut self.rows);
         }
         self.publish();
+    }
+
+    fn now(&self) -> Moment {
+        Moment(self.started.elapsed().as_millis() as u64)
     }
 
     fn publish(&self) {
@@ -237,6 +264,20 @@ async fn finished(
         }
         None => std::future::pending().await,
     }
+}
+
+/// Blocks on file reads.
+fn find(snapshot: &Snapshot, lookup: &SpanLookup) -> Result<Found, CorrelatorError> {
+    let failed = |source| CorrelatorError::Storage { what: "look up in", source: Box::new(source) };
+    let spans = snapshot.find_spans(&lookup.tenant, &lookup.ids, lookup.from, lookup.to).map_err(failed)?;
+    let doubtful: Vec<EventId> = lookup.doubtful.iter().copied().filter(|id| spans.contains_key(id)).collect();
+    let mut links = HashSet::new();
+    if !doubtful.is_empty() {
+        for batch in snapshot.links(&lookup.tenant, &doubtful, LinkSide::Primary).map_err(failed)? {
+            links.extend(stored_links(&batch)?.into_iter().map(|link| (link.relation, link.primary, link.related)));
+        }
+    }
+    Ok(Found { spans, links })
 }
 
 fn seen(id: EventId, span: &FoundSpan, lookup: &SpanLookup) -> Seen {

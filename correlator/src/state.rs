@@ -9,7 +9,9 @@
 //! exemplars: u32, then each  key: u128
 //! ```
 //!
-//! The window does not survive: what it held is in the store, and is looked up there.
+//! The window does not survive: what it held is in the store, and is looked up there. An end may have been linked by a
+//! look-up after this state was saved, and the link committed before the next state was: what is restored is therefore
+//! doubtful (see [`Marks::DOUBTFUL`]).
 
 use crate::linker::Linker;
 use crate::pending::{End, Lookup, Moment, Wait};
@@ -73,8 +75,9 @@ pub(crate) fn restore(linker: &mut Linker, bytes: &[u8]) -> Result<(), Unreadabl
         tenants.push(linker.tenants.index(&TenantId::new(name)));
     }
     for _ in 0..reader.u32()? {
-        let (end, owed) = reader.end(&tenants)?;
+        let (mut end, owed) = reader.end(&tenants)?;
         let lookup = if owed { Lookup::Due } else { Lookup::Settled };
+        end.marks = end.marks.with(Marks::RESTORED);
         linker.pending.push(end, Moment::default(), lookup);
     }
     for _ in 0..reader.u32()? {
@@ -150,6 +153,10 @@ mod tests {
         Linker::new(limits, false)
     }
 
+    fn doubtful(end: End) -> End {
+        End { marks: end.marks.with(Marks::RESTORED), ..end }
+    }
+
     fn end(tenant: TenantIndex, own: u128) -> End {
         End {
             wanted: EventId(1 << 100),
@@ -178,7 +185,7 @@ mod tests {
         restored.tenants.index(&TenantId::new("another"));
         restore(&mut restored, &bytes).unwrap();
         let ends: Vec<(End, bool)> = restored.pending.newest_first().map(|(end, owed)| (*end, owed)).collect();
-        assert_eq!(ends, [2, 1, 0].map(|own| (end(TenantIndex(1), own), true)));
+        assert_eq!(ends, [2, 1, 0].map(|own| (doubtful(end(TenantIndex(1), own)), true)));
         assert!(!restored.exemplars.insert(42));
         assert_eq!(cut, 0);
     }
@@ -197,7 +204,7 @@ mod tests {
     fn state_of_version_1_is_read() {
         let mut restored = linker();
         restore(&mut restored, VERSION_1).unwrap();
-        assert_eq!(restored.pending.newest_first().next(), Some((&end(TenantIndex(0), 0), true)));
+        assert_eq!(restored.pending.newest_first().next(), Some((&doubtful(end(TenantIndex(0), 0)), true)));
         assert_eq!(save(&filled(1), 1 << 20).0, VERSION_1, "the layout changed: raise the version");
     }
 

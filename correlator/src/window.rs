@@ -2,6 +2,8 @@
 //!
 //! A ring holds them in the order of arrival and an index finds them by tenant and id; when the ring is full, the
 //! oldest arrival makes room. Both are allocated once, at their full size (the system backs the pages as they fill).
+//! Whether a span is still there when another one arrives depends on nothing but the spans that arrived in between: a
+//! replay after a restart finds what was found before.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
@@ -35,8 +37,12 @@ impl Marks {
     pub(crate) const CONSUMER: u8 = 4;
     /// Its span link names its own parent.
     pub(crate) const LINKS_PARENT: u8 = 8;
-    /// It came from a look-up in the store: it may yet arrive for the first time.
-    pub(crate) const LOOKED_UP: u8 = 16;
+    /// Of a waiting end that came again after a restart: a look-up before the restart may have linked it.
+    pub(crate) const REPLAYED: u8 = 16;
+    /// Of a waiting end that was restored: a look-up after its state was saved may have linked it.
+    pub(crate) const RESTORED: u8 = 32;
+    /// Of a waiting end that may have been linked: it is linked only once that was looked up.
+    pub(crate) const DOUBTFUL: u8 = Self::REPLAYED | Self::RESTORED;
 
     /// Marks of a span with these columns.
     pub(crate) fn of_span(status: Option<&str>, kind: Option<&str>) -> Self {
@@ -49,7 +55,7 @@ impl Marks {
         Self(failed | role)
     }
 
-    /// True when `mark` is set.
+    /// True when `mark` is set; of several, any.
     pub(crate) fn has(self, mark: u8) -> bool {
         self.0 & mark != 0
     }
@@ -103,13 +109,8 @@ impl Window {
     /// Remembers `seen`; false when it was remembered already, which leaves the first sighting as it is.
     pub(crate) fn insert(&mut self, seen: Seen) -> bool {
         let hash = self.hasher.hash_one((seen.tenant, seen.id));
-        if let Some(&slot) = self.index.find(hash, |&slot| self.is_at(slot, seen.tenant, seen.id)) {
-            let known = &mut self.ring[slot as usize];
-            let first_arrival = known.marks.has(Marks::LOOKED_UP) && !seen.marks.has(Marks::LOOKED_UP);
-            if first_arrival {
-                *known = seen;
-            }
-            return first_arrival;
+        if self.index.find(hash, |&slot| self.is_at(slot, seen.tenant, seen.id)).is_some() {
+            return false;
         }
         let slot = if self.ring.len() < self.capacity {
             self.ring.push(seen);
@@ -197,16 +198,5 @@ mod tests {
             assert_eq!(window.get(TenantIndex(0), EventId(id)).is_some(), id >= 99_984, "{id}");
         }
         assert_eq!(window.index.len(), 16);
-    }
-
-    #[test]
-    fn a_span_that_was_only_looked_up_still_arrives_for_the_first_time() {
-        let mut window = Window::new(0);
-        let looked_up = Seen { marks: Marks(Marks::LOOKED_UP), ..seen(0, 1) };
-        assert!(window.insert(looked_up));
-        assert!(!window.insert(looked_up));
-        assert!(window.insert(seen(0, 1)));
-        assert!(!window.insert(seen(0, 1)));
-        assert!(!window.insert(looked_up));
     }
 }

@@ -15,15 +15,14 @@ use super::detail::detail;
 use super::scan;
 use super::span_tree::{Came, SpanTree, columns};
 use super::{Columns, batch, id_field, storage, text_field, time_field};
-use crate::columns::optional;
+use crate::columns::{StoredLink, optional, stored_links};
 use crate::error::CorrelatorError;
 use crate::method::structural::{closeness, share};
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
-use whence_schema::tables::correlations::column as link_column;
-use whence_schema::{EventId, TenantId, TraceId, UnixNanos};
+use whence_schema::{EventId, Relation, TenantId, TraceId, UnixNanos};
 use whence_storage::{LinkSide, Snapshot};
 
 /// Steps of a chain at most.
@@ -94,14 +93,6 @@ impl Reached {
     }
 }
 
-/// A link as stored, as far as following it needs.
-#[derive(Debug, Clone, Copy)]
-struct StoredLink {
-    relation: &'static str,
-    primary: EventId,
-    primary_time: UnixNanos,
-}
-
 struct Chain<'a> {
     snapshot: &'a Snapshot,
     tenant: &'a TenantId,
@@ -134,7 +125,7 @@ impl Chain<'_> {
 
     /// The event is the effect of a link: a log record, which is in the trace, or a metric row, which is not.
     fn begin_at_link(&mut self, event: EventId, link: StoredLink, trace: TraceId) -> Result<(), CorrelatorError> {
-        if link.relation != "exemplar" {
+        if link.relation != Relation::Exemplar {
             return self.follow(trace, event, Reached::EFFECT);
         }
         self.follow(trace, link.primary, Reached::surely("exemplar"))?;
@@ -168,10 +159,10 @@ impl Chain<'_> {
     fn walk(&mut self, tree: &SpanTree<'_>, start: usize, reached: Reached) -> Option<EventId> {
         let node = tree.node(start);
         let (span, reached) = match node.came {
-            Came::AsSpan => (start, reached),
+            Came::Span => (start, reached),
             came => {
                 self.push(tree, start, reached);
-                (node.parent?, Reached::surely(if came == Came::AsLog { "log_in_span" } else { "span_event" }))
+                (node.parent?, Reached::surely(if came == Came::Log { "log_in_span" } else { "span_event" }))
             }
         };
         let before = self.steps.len();
@@ -216,9 +207,10 @@ impl Chain<'_> {
     /// The span that a root span links to, with its trace: of several, the latest.
     fn link_before(&self, root: EventId) -> Result<Option<(TraceId, EventId, Reached)>, CorrelatorError> {
         for link in self.links_to(root)? {
-            let crosses = matches!(link.relation, "link" | "message") && !self.visited.contains(&link.primary);
+            let crosses =
+                matches!(link.relation, Relation::Link | Relation::Message) && !self.visited.contains(&link.primary);
             if crosses && let Some(trace) = self.trace_near(link.primary, link.primary_time)? {
-                return Ok(Some((trace, link.primary, Reached::surely(link.relation))));
+                return Ok(Some((trace, link.primary, Reached::surely(link.relation.as_str()))));
             }
         }
         Ok(None)
@@ -262,37 +254,11 @@ impl Chain<'_> {
         let batches = self.snapshot.links(self.tenant, &[event], LinkSide::Related);
         let mut links = Vec::new();
         for batch in batches.map_err(storage("read links from"))? {
-            stored_links(&batch, &mut links)?;
+            links.extend(stored_links(&batch)?);
         }
         links.sort_by_key(|link| (std::cmp::Reverse(link.primary_time), link.primary));
         Ok(links)
     }
-}
-
-fn stored_links(batch: &RecordBatch, links: &mut Vec<StoredLink>) -> Result<(), CorrelatorError> {
-    let missing = |column| CorrelatorError::Columns { table: "correlations", column };
-    let ints = |index: usize, column| {
-        let array = batch.columns().get(index).and_then(|array| array.as_primitive_opt::<Int64Type>());
-        array.ok_or(missing(column))
-    };
-    let high = ints(link_column::PRIMARY_HIGH, "primary_high")?;
-    let low = ints(link_column::PRIMARY_LOW, "primary_low")?;
-    let related_high = ints(link_column::RELATED_HIGH, "related_high")?;
-    let times = batch.columns().get(link_column::PRIMARY_TIMESTAMP);
-    let times = times.and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>());
-    let times = times.ok_or(missing("primary_timestamp"))?;
-    let relations = batch.columns().get(link_column::RELATION).and_then(|array| array.as_string_view_opt());
-    let relations = relations.ok_or(missing("relation"))?;
-    for row in 0..batch.num_rows() {
-        let Some(relation) = whence_schema::Relation::parse(relations.value(row)) else { continue };
-        let high = if high.is_null(row) { related_high.value(row) } else { high.value(row) };
-        links.push(StoredLink {
-            relation: relation.as_str(),
-            primary: EventId::from_halves(high as u64, low.value(row) as u64),
-            primary_time: UnixNanos(times.value(row).saturating_mul(1_000)),
-        });
-    }
-    Ok(())
 }
 
 /// Per event, whether a span below it failed.

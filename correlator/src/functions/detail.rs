@@ -19,9 +19,9 @@ pub(crate) fn detail(tree: &SpanTree<'_>, index: usize) -> Option<String> {
     let payload = parse(columns.payload.value(row));
     let node = tree.node(index);
     let text = match node.came {
-        Came::AsLog => optional(columns.body, row).map(str::to_owned).or_else(|| exception(&payload)),
-        Came::AsSpanEvent => exception(&payload),
-        Came::AsSpan => {
+        Came::Log => optional(columns.body, row).map(str::to_owned).or_else(|| exception(&payload)),
+        Came::SpanEvent => exception(&payload),
+        Came::Span => {
             let reason = if node.failed { failure(tree, index, &payload) } else { None };
             match (reason, database(&payload)) {
                 (Some(reason), Some(peer)) => Some(format!("{reason} ({peer})")),
@@ -54,7 +54,7 @@ fn database(payload: &Map<String, Value>) -> Option<String> {
 fn failure(tree: &SpanTree<'_>, index: usize, payload: &Map<String, Value>) -> Option<String> {
     let message = payload.get("_otel").and_then(Value::as_object).and_then(|rest| text(rest, "status_message"));
     let recorded = || {
-        let events = tree.below(index).iter().rev().filter(|below| tree.node(**below).came == Came::AsSpanEvent);
+        let events = tree.below(index).iter().rev().filter(|below| tree.node(**below).came == Came::SpanEvent);
         events.map(|event| tree.row(*event)).find_map(|(columns, row)| exception(&parse(columns.payload.value(row))))
     };
     let status = || {

@@ -226,6 +226,9 @@ fn earlier_callers(
 /// Caller (entry points have none), callee, relation: in the order of the result.
 type EdgeKey = (Option<Arc<str>>, Arc<str>, &'static str);
 
+/// The same by number, so that names are compared per edge and not per span; an earlier caller has its name only.
+type NumberedKey = (Result<u32, Arc<str>>, u32, &'static str);
+
 /// What was measured on one edge.
 #[derive(Debug, Default)]
 struct Edge {
@@ -241,8 +244,7 @@ impl Edge {
 }
 
 fn edges(spans: &Spans, links: &Links, earlier: &HashMap<EventId, Arc<str>>) -> BTreeMap<EdgeKey, Edge> {
-    // Keyed by number while counting: names are compared per edge, not per span.
-    let mut by_number: HashMap<(Result<u32, Arc<str>>, u32, &'static str), Edge> = HashMap::new();
+    let mut by_number: HashMap<NumberedKey, Edge> = HashMap::new();
     let mut entries: HashMap<u32, Edge> = HashMap::new();
     let mut called = HashSet::with_capacity(links.0.len());
     for (caller, callee, by_message) in &links.0 {

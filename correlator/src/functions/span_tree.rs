@@ -12,9 +12,9 @@ use whence_schema::tables::events::{SIGNAL_LOG, SIGNAL_SPAN};
 /// What an event came in as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Came {
-    AsSpan,
-    AsSpanEvent,
-    AsLog,
+    Span,
+    SpanEvent,
+    Log,
 }
 
 /// One event: where its row is, and what walking the tree needs.
@@ -62,10 +62,9 @@ impl<'a> SpanTree<'a> {
         });
         by_id.extend(nodes.iter().enumerate().map(|(index, node)| (node.id, index)));
         let mut children = vec![Vec::new(); nodes.len()];
-        for index in 0..nodes.len() {
-            let parent = nodes[index].parent_id.and_then(|id| by_id.get(&id).copied()).filter(|at| *at != index);
-            nodes[index].parent = parent;
-            if let Some(parent) = parent {
+        for (index, node) in nodes.iter_mut().enumerate() {
+            node.parent = node.parent_id.and_then(|id| by_id.get(&id).copied()).filter(|at| *at != index);
+            if let Some(parent) = node.parent {
                 children[parent].push(index);
             }
         }
@@ -94,7 +93,7 @@ impl<'a> SpanTree<'a> {
 
     /// The spans directly below `index`, by time.
     pub(crate) fn child_spans(&self, index: usize) -> impl Iterator<Item = usize> {
-        self.children[index].iter().copied().filter(|child| self.nodes[*child].came == Came::AsSpan)
+        self.children[index].iter().copied().filter(|child| self.nodes[*child].came == Came::Span)
     }
 
     /// The columns and the row of an event.
@@ -155,13 +154,13 @@ fn nodes_of(batch: u32, columns: &EventColumns<'_>) -> Vec<Node> {
         let (came, id, parent_id) = match columns.signal.value(row) {
             SIGNAL_SPAN => {
                 let parent = columns.trace(row).zip(columns.parent_span(row));
-                (Came::AsSpan, span?, parent.map(|(trace, span)| EventId::of_span(trace, span)))
+                (Came::Span, span?, parent.map(|(trace, span)| EventId::of_span(trace, span)))
             }
-            SIGNAL_LOG => (Came::AsLog, columns.position_id(row)?, span),
-            _ => (Came::AsSpanEvent, columns.position_id(row)?, span),
+            SIGNAL_LOG => (Came::Log, columns.position_id(row)?, span),
+            _ => (Came::SpanEvent, columns.position_id(row)?, span),
         };
         let extent = Extent { start: columns.time(row), duration: columns.duration(row) };
-        let failed = came == Came::AsSpan && optional(columns.status, row) == Some("error");
+        let failed = came == Came::Span && optional(columns.status, row) == Some("error");
         Some(Node { id, came, extent, failed, parent_id, parent: None, batch, row: row as u32 })
     };
     (0..columns.rows()).filter_map(node).collect()

@@ -50,7 +50,7 @@ fn rows(batches: &[RecordBatch]) -> Result<RecordBatch, CorrelatorError> {
     let columns = columns(batches)?;
     let tree = SpanTree::new(&columns);
     let order = tree.depth_first();
-    let span = |index: usize| tree.node(index).came == Came::AsSpan;
+    let span = |index: usize| tree.node(index).came == Came::Span;
     let duration = |index: usize| {
         let (columns, row) = tree.row(index);
         columns.has_duration(row).then(|| columns.duration(row))

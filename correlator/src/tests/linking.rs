@@ -71,7 +71,10 @@ impl Bench {
                 })
             });
             let found: Vec<Seen> = found.collect();
-            self.linker.looked_up(lookup, found.into_iter(), UnixNanos(78), &mut self.rows);
+            let doubtful = self.rows.iter().filter(|row| lookup.doubtful.contains(&row.primary));
+            let linked = doubtful.map(|row| (row.relation, row.primary, row.related)).collect();
+            let moment = (self.now, UnixNanos(78));
+            self.linker.looked_up(moment, lookup, found.into_iter(), &linked, &mut self.rows);
         }
         due
     }
@@ -215,13 +218,40 @@ fn tenants_with_the_same_ids_are_not_linked_with_each_other() {
 }
 
 #[test]
-fn rows_linked_before_fill_the_window_and_leave_pending_alone() {
+fn what_was_linked_before_a_restart_is_not_linked_again_and_what_it_left_open_is() {
     let mut bench = Bench::new(LIMITS);
     bench.take(&[span(2, 1, "b")], true);
-    bench.take(&[span(1, 0, "a"), span(3, 1, "c"), log(1, 4, 4)], false);
-    assert_eq!((bench.links(), bench.linker.pending.len()), (vec![], 1));
-    bench.take(&[span(4, 1, "d")], true);
-    assert_eq!(bench.links(), [(Relation::Call, span_id(1, 1), span_id(1, 4))]);
+    let (state, _) = state::save(&bench.linker, 1 << 20);
+    let after_the_state = [span(1, 0, "a"), span(3, 1, "c"), log(1, 4, 4), span(6, 5, "f")];
+    bench.take(&after_the_state, true);
+    bench.linker = Linker::new(LIMITS, true);
+    state::restore(&mut bench.linker, &state).unwrap();
+    bench.take(&after_the_state, false);
+    bench.take(&[span(4, 1, "d"), span(5, 0, "e")], true);
+    bench.look_up();
+    let call = |caller, callee| (Relation::Call, span_id(1, caller), span_id(1, callee));
+    let log = (Relation::LogInSpan, span_id(1, 1), EventId::from_halves(4, 4));
+    assert_eq!(bench.links(), [call(1, 2), call(1, 3), call(1, 4), call(5, 6), log]);
+}
+
+#[test]
+fn a_link_that_a_look_up_wrote_after_the_state_was_saved_is_not_written_again() {
+    for parent_comes_again in [false, true] {
+        let mut bench = Bench::new(LIMITS);
+        bench.linker.had_events = true;
+        bench.take(&[span(2, 1, "b").failed()], true);
+        let (state, _) = state::save(&bench.linker, 1 << 20);
+        bench.store(&[span(1, 0, "a").failed()]);
+        bench.look_up();
+        assert_eq!(bench.rows.len(), 2, "call and failure");
+        bench.linker = Linker::new(LIMITS, true);
+        state::restore(&mut bench.linker, &state).unwrap();
+        if parent_comes_again {
+            bench.take(&[span(1, 0, "a").failed()], true);
+        }
+        bench.look_up();
+        assert_eq!((bench.rows.len(), bench.linker.pending.len()), (2, 0));
+    }
 }
 
 #[test]
@@ -269,6 +299,7 @@ fn ends_that_wait_survive_a_restart_and_older_parents_are_found_after_it() {
     bench.take(&[span(2, 1, "b")], true);
     bench.look_up();
     bench.take(&[span(11, 0, "its parent")], true);
+    bench.look_up();
     let call = |caller, callee| (Relation::Call, span_id(1, caller), span_id(1, callee));
     assert_eq!(bench.links(), [call(1, 2), call(11, 12)]);
 }
