@@ -16,14 +16,21 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The Delta Lake kernel logs an error where it only finds that a table does not exist yet; its errors reach us as values.
-const QUIET: &str = "buoyant_kernel=off,buoyant_kernel_engine=off";
+/// The Delta Lake kernel logs an error where it only finds that a table does not exist yet, and every commit twice; its
+/// errors reach us as values.
+const QUIET: &str = "buoyant_kernel=off,buoyant_kernel_engine=off,deltalake_core=warn";
 
 fn main() -> std::process::ExitCode {
     let cli = commands::Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("WHENCE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{},{QUIET}", cli.command.default_log())));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_target(false)
+        .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -168,6 +168,8 @@ fn base_context(options: &QueryOptions) -> Result<SessionContext, QueryError> {
     settings.sql_parser.dialect = Dialect::PostgreSQL;
     settings.execution.parquet.pushdown_filters = true;
     settings.execution.parquet.reorder_filters = true;
+    // The rule moves JSON look-ups below the views' projections, where DataFusion 55 then finds two columns of one name.
+    settings.optimizer.enable_leaf_expression_pushdown = false;
     let tracked = NonZeroUsize::new(5).unwrap_or(NonZeroUsize::MIN);
     let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), tracked);
     let disk = match &options.spill_directory {
