@@ -5,6 +5,7 @@ pub(crate) mod events;
 mod increase;
 pub(crate) mod metrics;
 mod points;
+pub(crate) mod rows;
 pub(crate) mod series;
 
 use arrow::array::{Array, ArrayRef, AsArray};

@@ -1,9 +1,11 @@
-//! Joining chunks of one partition into one: few rows are sorted together, many are copied as they are encoded.
+//! Joining chunks of one partition into one: few rows are sorted together (and parts of one row of `metrics` merged),
+//! many are copied as they are encoded.
 //! Everything here blocks.
 
 use super::file::{ChunkFile, Place};
 use super::{Chunk, Facts, layout, writer};
 use crate::StorageError;
+use crate::memtable::rows;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::ColumnCloseResult;
@@ -24,6 +26,11 @@ pub(crate) fn join(table: Table, table_folder: &Path, chunks: &[Arc<Chunk>]) -> 
         let mut batches = Vec::new();
         for chunk in chunks {
             batches.extend(read_all(chunk)?);
+        }
+        if table == Table::Metrics
+            && let Some(merged) = rows::merge(&batches)
+        {
+            batches = vec![merged?];
         }
         return writer::write_chunks(table, table_folder, &batches, created, level);
     }

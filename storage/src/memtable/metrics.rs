@@ -3,17 +3,13 @@
 use super::batch_bytes;
 use super::increase::{Growth, advance};
 use super::points::{add_increase, add_value};
+use super::rows::{Row, to_batch};
 use super::series::{Registry, Slot, overflow_series};
-use arrow::array::{
-    ArrayRef, BinaryBuilder, FixedSizeBinaryBuilder, Float64Array, Int64Array, StringViewArray,
-    TimestampMicrosecondArray,
-};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use hashbrown::HashMap;
 use std::sync::Arc;
 use whence_schema::aggregate::Aggregate;
-use whence_schema::tables::metrics::stored_schema;
 use whence_schema::{MetricPoints, Series, TenantId, UnixNanos};
 
 /// Rows of a block. A block is the unit in which rows are shown to queries: those that have not changed since the last
@@ -37,15 +33,6 @@ pub(crate) struct MetricsMemtable {
 struct Block {
     rows: Vec<Row>,
     shown: Option<RecordBatch>,
-}
-
-#[derive(Debug)]
-struct Row {
-    tenant: TenantId,
-    series: Arc<Series>,
-    bucket: UnixNanos,
-    created_at: UnixNanos,
-    aggregate: Aggregate,
 }
 
 impl MetricsMemtable {
@@ -149,50 +136,6 @@ impl MetricsMemtable {
         let bytes = batches.iter().map(batch_bytes).sum();
         Ok((batches, bytes))
     }
-}
-
-fn to_batch(rows: &[Row]) -> Result<RecordBatch, ArrowError> {
-    let texts = |of: fn(&Row) -> &str| -> ArrayRef { Arc::new(StringViewArray::from_iter_values(rows.iter().map(of))) };
-    let times = |of: fn(&Row) -> UnixNanos| -> ArrayRef {
-        Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| of(r).micros())).with_timezone("UTC"))
-    };
-    let counts = |of: fn(&Row) -> u64| -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| i64::try_from(of(r)).unwrap_or(i64::MAX))))
-    };
-    let values = |of: fn(&Row) -> f64| -> ArrayRef { Arc::new(Float64Array::from_iter_values(rows.iter().map(of))) };
-    let extremes = |of: fn(&Row) -> f64| -> ArrayRef {
-        Arc::new(rows.iter().map(|r| (r.aggregate.count > 0).then(|| of(r))).collect::<Float64Array>())
-    };
-    let mut series = FixedSizeBinaryBuilder::with_capacity(rows.len(), 16);
-    let mut sketches = BinaryBuilder::with_capacity(rows.len(), rows.len() * 32);
-    let mut encoded = Vec::new();
-    for row in rows {
-        series.append_value(row.series.id.0.to_be_bytes())?;
-        encoded.clear();
-        row.aggregate.sketch.encode(&mut encoded);
-        sketches.append_value(&encoded);
-    }
-    RecordBatch::try_new(
-        stored_schema(),
-        vec![
-            texts(|r| r.tenant.as_str()),
-            times(|r| r.bucket),
-            times(|r| r.created_at),
-            texts(|r| &r.series.asset_id),
-            texts(|r| r.series.metric_type.as_str()),
-            texts(|r| &r.series.metric_name),
-            texts(|r| &r.series.unit),
-            Arc::new(series.finish()),
-            counts(|r| r.aggregate.points),
-            counts(|r| r.aggregate.count),
-            values(|r| r.aggregate.sum),
-            extremes(|r| r.aggregate.min),
-            extremes(|r| r.aggregate.max),
-            values(|r| r.aggregate.m2),
-            Arc::new(sketches.finish()),
-            texts(|r| &r.series.dimensions),
-        ],
-    )
 }
 
 #[cfg(test)]

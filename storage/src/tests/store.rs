@@ -198,6 +198,8 @@ async fn compaction_keeps_the_rows_and_the_number_of_files_flat() {
     let totals = world.totals().await;
     assert_eq!(totals.spans, (1..201).collect::<Vec<_>>());
     drop(held);
+    let metric_rows: usize = rows_of(&after, Table::Metrics).iter().map(|batch| batch.num_rows()).sum();
+    assert!(metric_rows <= 6, "{metric_rows} rows: parts of one minute are merged");
     let on_disk = crate::delta::parquet_files(&folder.path().join("events")).unwrap().len();
     assert_eq!(on_disk, after.events.chunks.len(), "replaced files are deleted");
     drop(after);
