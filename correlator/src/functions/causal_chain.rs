@@ -3,9 +3,9 @@
 //! 1. Depth 0 is the event itself (`effect`). A log record or span event leads to its span (`log_in_span`,
 //!    `span_event`), a metric row to the span of an exemplar (`exemplar`).
 //! 2. Down, towards the cause: on the way of a failure, into the failed child that ended last, else into the child
-//!    with a failure further below; else into the child that covers at least half of the span's time. Across assets a
-//!    step is a `failure`, `call` or `message`, within one it is `internal`. Where no child explains the span, it is
-//!    the cause.
+//!    with a failure further below; else into the child that covers at least half of the span's time, unless the span
+//!    failed and is no client that may have given up waiting. Across assets a step is a `failure`, `call` or
+//!    `message`, within one it is `internal`. Where no child explains the span, it is the cause.
 //! 3. Where there is no step down from a span that did not fail, up instead, to what led to it: the parent, and at the
 //!    root of a trace the span it links to, perhaps in another trace.
 //!
@@ -286,6 +286,10 @@ fn explaining_child(tree: &SpanTree<'_>, span: usize, failed_below: Option<&Vec<
         if let Some(child) = failed.or_else(further) {
             return Some(child);
         }
+    }
+    // Whoever fails though all it called went well fails by itself, unless it gave up waiting: only a caller does that.
+    if tree.node(span).failed && tree.kind(span) != Some("client") {
+        return None;
     }
     let dominant = waited_for().filter(|child| share(own, extent(child)) >= DOMINANT);
     dominant.max_by_key(|child| (own.overlap(extent(child)), tree.node(*child).id))
