@@ -39,7 +39,7 @@ async function main() {
   meter.createUpDownCounter('basket.items').add(-2);
   meter.createGauge('queue.depth').record(7);
   const duration = meter.createHistogram('http.server.request.duration', { unit: 's' });
-  for (const seconds of [0.01, 0.02, 0.4]) duration.record(seconds, { 'http.route': '/checkout' });
+  for (const seconds of [0.125, 0.25, 0.5]) duration.record(seconds, { 'http.route': '/checkout' });
 
   await sdk.shutdown();
   const flushed = Date.now() * 1_000_000;

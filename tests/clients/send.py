@@ -60,7 +60,7 @@ meter.create_counter("orders", unit="{order}").add(3, {"currency": "EUR"})
 meter.create_up_down_counter("basket.items").add(-2)
 meter.create_gauge("queue.depth").set(7)
 duration = meter.create_histogram("http.server.request.duration", unit="s")
-for seconds in (0.01, 0.02, 0.4):
+for seconds in (0.125, 0.25, 0.5):
     duration.record(seconds, {"http.route": "/checkout"})
 
 

@@ -7,7 +7,8 @@ ORDER BY 1, c.timestamp, 3, 5;
 SELECT count(*), count(DISTINCT id) FROM correlations;
 
 -- One trace, whatever the order of arrival.
-SELECT * FROM trace('b0000000000000000000000000000b02');
+SELECT depth, asset_id, name, signal, event_type, severity, status, timestamp, duration_ns, self_time_ns, body
+FROM trace('b0000000000000000000000000000b02');
 
 -- From the effect (the front end's failed request) to its cause.
 SELECT * FROM causal_chain('00000000-0000-0b02-0000-0000000000b1');
