@@ -8,7 +8,7 @@
 
 mod causal_chain;
 mod detail;
-mod scan;
+pub(crate) mod scan;
 mod service_graph;
 mod span_tree;
 mod trace;

@@ -57,7 +57,7 @@ fn assert_chain(snapshot: &Snapshot, event: EventId, expected: &[(u64, &str, &st
 const T0: i64 = 1_000_000_000_000;
 
 /// front end -> checkout -> (mail, recovered failure | payment -> internal span -> database call that failed).
-fn failing_trace() -> Vec<EventRow> {
+pub(crate) fn failing_trace() -> Vec<EventRow> {
     let ms = 1_000_000;
     vec![
         span(1, 0, "frontend").at(T0, 100 * ms).kind("server").failed(),

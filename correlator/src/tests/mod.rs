@@ -5,3 +5,4 @@ mod functions;
 mod linking;
 mod property;
 mod rows;
+mod through_store;
