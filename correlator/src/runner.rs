@@ -93,7 +93,7 @@ impl Correlator {
     ///
     /// When the store does not take links for good, or a batch of the tail is not one of `events`.
     pub async fn run(mut self, mut tail: Tail) -> Result<(), CorrelatorError> {
-        let mut tick = tokio::time::interval(self.options.write_interval);
+        let mut tick = tokio::time::interval(self.options.write_interval.max(Duration::from_millis(1)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lookups = Lookups::default();
         let mut sealed = false;
