@@ -24,10 +24,13 @@ use tokio::sync::Semaphore;
 use whence_schema::TenantId;
 use whence_storage::{Snapshot, Store};
 
+/// More threads than one query has parts: a join that computes for long without a pause leaves some to others.
+const THREADS_PER_PARTITION: usize = 4;
+
 /// Limits of queries.
 #[derive(Debug, Clone)]
 pub struct QueryOptions {
-    /// Threads that compute, apart from those that receive. Default 2.
+    /// Parts of one query that are computed at one time, on threads apart from those that receive. Default 2.
     pub threads: usize,
     /// Bytes that all queries together may hold; sorts, joins and aggregations beyond it go to disk. Default 1 GiB.
     pub memory_bytes: usize,
@@ -92,7 +95,7 @@ impl QueryEngine {
     /// If threads cannot be started, or the spill directory cannot be used.
     pub fn new(store: Store, functions: Vec<TableFunction>, options: QueryOptions) -> Result<Self, QueryError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(options.threads.max(1))
+            .worker_threads(options.threads.max(1) * THREADS_PER_PARTITION)
             .max_blocking_threads(options.threads.max(1) * 4)
             .thread_name("query")
             .enable_all()

@@ -17,6 +17,8 @@ pub mod serve;
 mod session;
 mod settings;
 mod statement;
+#[cfg(test)]
+mod tests;
 
 pub use engine::{QueryEngine, QueryOptions};
 pub use error::{QueryError, SqlState};

@@ -22,6 +22,8 @@ pub(super) fn plain(column: &ArrayRef) -> Result<ArrayRef, QueryError> {
         DataType::Date64 => DataType::Date32,
         DataType::Duration(_) => DataType::Duration(TimeUnit::Microsecond),
         DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
+        // Arrays of no type have no marks for their nulls.
+        DataType::Null => DataType::Utf8,
         DataType::LargeUtf8 => DataType::Utf8View,
         DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
         DataType::Float16 => DataType::Float32,

@@ -1,0 +1,8 @@
+//! Answers over a real store: rows in memory, the same rows in chunks, and through both doors.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod answers;
+mod fixture;
+mod http;
+mod plans;
+mod wire;
