@@ -1,7 +1,7 @@
 //! How each column is encoded, and by what a chunk is sorted.
 
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use whence_schema::Table;
 use whence_schema::tables::{events, metrics};
@@ -39,10 +39,10 @@ fn plain_columns(table: Table) -> &'static [&'static str] {
     }
 }
 
-/// Numbers that grow or stay near each other.
+/// Numbers that grow or stay near each other. (`created_at` of events is one value for a whole request.)
 fn delta_columns(table: Table) -> &'static [&'static str] {
     match table {
-        Table::Events => &["timestamp", "created_at", "duration_ns", "position", "timestamp_nanos"],
+        Table::Events => &["timestamp", "duration_ns", "position", "timestamp_nanos"],
         Table::Metrics => &["timestamp", "created_at", "point_count", "value_count"],
         Table::Correlations => &["timestamp", "created_at", "primary_timestamp"],
     }
@@ -64,6 +64,8 @@ pub(crate) fn properties(table: Table, rows: usize) -> WriterProperties {
     let mut builder: WriterPropertiesBuilder = WriterProperties::builder()
         .set_created_by(format!("whence {}", env!("CARGO_PKG_VERSION")))
         .set_compression(Compression::ZSTD(level))
+        // Version 1 has no dictionary for trace ids, which repeat with every span of a trace.
+        .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS / 4)
@@ -77,7 +79,9 @@ pub(crate) fn properties(table: Table, rows: usize) -> WriterProperties {
             .set_column_bloom_filter_max_ndv(column(name), rows.clamp(64, ROW_GROUP_ROWS) as u64);
     }
     for name in plain_columns(table) {
-        builder = builder.set_column_dictionary_enabled(column(name), false);
+        builder = builder
+            .set_column_dictionary_enabled(column(name), false)
+            .set_column_encoding(column(name), Encoding::PLAIN);
     }
     for name in delta_columns(table) {
         builder = builder
