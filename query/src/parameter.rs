@@ -150,6 +150,8 @@ pub(crate) struct Mentions {
     pub(crate) count: usize,
     /// Those that stand where a number of rows is expected.
     pub(crate) row_counts: BTreeSet<usize>,
+    /// Those of which `ANY` and `ALL` take the elements.
+    pub(crate) arrays: BTreeSet<usize>,
 }
 
 struct Find<'a>(&'a mut Mentions);
@@ -170,11 +172,18 @@ impl VisitorMut for Find<'_> {
         if let Some(position) = position_of(expr) {
             self.0.count = self.0.count.max(position);
         }
+        if let Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } = expr
+            && let Some(position) = position_of(right)
+        {
+            self.0.arrays.insert(position);
+            *expr = Expr::InList { expr: left.clone(), list: vec![(**right).clone()], negated: false };
+        }
         ControlFlow::Continue(())
     }
 }
 
-/// Finds the parameters of a statement; row counts are replaced by a number, since only numbers can be planned there.
+/// Finds the parameters of a statement, and makes it one that can be planned: row counts become numbers, arrays one of
+/// their elements.
 pub(crate) fn mentions(statement: &mut Statement) -> Mentions {
     let mut mentions = Mentions::default();
     let _ = statement.visit(&mut Find(&mut mentions));

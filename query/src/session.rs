@@ -4,6 +4,7 @@
 //! parse -> (parameters put in) -> task on the query threads: plan -> execute -> batches, a few at a time -> QueryStream
 //! ```
 
+use crate::dialect::adapt;
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::parameter::{Parameter, mentions, substitute};
@@ -126,7 +127,11 @@ impl Session {
             if mentions.row_counts.contains(&position) {
                 return Some(DataType::Int64);
             }
-            types.get(&format!("${position}")).cloned().flatten()
+            let of_value = types.get(&format!("${position}")).cloned().flatten();
+            if mentions.arrays.contains(&position) {
+                return Some(DataType::new_list(of_value.unwrap_or(DataType::Utf8), true));
+            }
+            of_value
         };
         let parameters = (1..=mentions.count).map(parameter).collect();
         Ok(Description { parameters, columns: Some(output_schema(&plan)) })
@@ -271,7 +276,8 @@ async fn run_to_channel(
 }
 
 /// A plan that does nothing but read.
-async fn plan(context: &SessionContext, ast: Statement) -> Result<LogicalPlan, QueryError> {
+async fn plan(context: &SessionContext, mut ast: Statement) -> Result<LogicalPlan, QueryError> {
+    adapt(&mut ast);
     let state = context.state();
     let plan = state.statement_to_plan(PlannedStatement::Statement(Box::new(ast))).await?;
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);

@@ -6,8 +6,7 @@
 
 use crate::error::QueryError;
 use datafusion::sql::sqlparser::ast::{
-    DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, Reset, Select, Set, SetExpr, Statement,
-    TableFactor, UtilityOption, Value, Visit, VisitMut, Visitor, VisitorMut,
+    Expr, ObjectName, Query, Reset, Select, Set, SetExpr, Statement, UtilityOption, Value, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -98,9 +97,8 @@ fn asks_the_catalog(sql: &str) -> bool {
 
 fn allow(statement: Statement) -> Result<Parsed, QueryError> {
     let command = match statement {
-        Statement::Query(mut query) => {
+        Statement::Query(query) => {
             refuse_writes_inside(&query)?;
-            bare_table_function_ids(&mut query);
             Command::Query(Box::new(Statement::Query(query)))
         }
         explain @ Statement::Explain { .. } => Command::Query(Box::new(allow_explain(explain)?)),
@@ -137,11 +135,8 @@ fn allow_explain(mut statement: Statement) -> Result<Statement, QueryError> {
     let Statement::Explain { analyze, verbose, statement: inner, options, format, .. } = &mut statement else {
         return Err(refuse(&statement));
     };
-    match inner.as_mut() {
-        Statement::Query(query) => {
-            refuse_writes_inside(query)?;
-            bare_table_function_ids(query);
-        }
+    match inner.as_ref() {
+        Statement::Query(query) => refuse_writes_inside(query)?,
         other => return Err(refuse(other)),
     }
     for UtilityOption { name, arg } in options.take().unwrap_or_default() {
@@ -243,28 +238,6 @@ fn refuse_writes_inside(query: &Query) -> Result<(), QueryError> {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(statement) => Err(QueryError::ReadOnly { statement: statement.to_owned() }),
     }
-}
-
-/// `trace('...'::uuid)` as `trace('...')`: DataFusion computes casts in arguments of table functions before anybody can
-/// tell it how to read a uuid, and those functions read texts as well.
-fn bare_table_function_ids(query: &mut Query) {
-    struct Bare;
-    impl VisitorMut for Bare {
-        type Break = ();
-        fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
-            if let TableFactor::Table { args: Some(arguments), .. } = table {
-                for argument in &mut arguments.args {
-                    if let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = argument
-                        && let Expr::Cast { expr, data_type: SqlType::Uuid, .. } = value
-                    {
-                        *value = (**expr).clone();
-                    }
-                }
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let _ = query.visit(&mut Bare);
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ async fn psql_finds_its_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn psycopg_is_content() {
     let served = Served::start().await;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/psycopg.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/psycopg_client.py");
     let mut python = std::process::Command::new("python3");
     python.args([script, &served.port.to_string(), ROOT_ID]);
     let Ok(output) = tokio::task::spawn_blocking(move || python.output()).await.unwrap() else {

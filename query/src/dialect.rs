@@ -1,0 +1,181 @@
+//! What PostgreSQL says one way and DataFusion another, put right in the parsed statement, after parameters have their
+//! values and before it is planned.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, Statement, TableFactor, Value, VisitMut,
+    VisitorMut,
+};
+use std::ops::ControlFlow;
+
+/// Elements of an array literal.
+const MAX_ELEMENTS: usize = 65_536;
+
+/// Puts the statement right.
+pub(crate) fn adapt(statement: &mut Statement) {
+    let _ = statement.visit(&mut Adapt);
+}
+
+struct Adapt;
+
+impl VisitorMut for Adapt {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(list) = membership(expr) {
+            *expr = list;
+        }
+        match expr {
+            Expr::Interval(interval) => spell_out(&mut interval.value),
+            Expr::Cast { expr, data_type: SqlType::Interval { .. }, .. } => spell_out(expr),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// `trace('...'::uuid)` as `trace('...')`: casts in arguments of table functions are computed before anybody can
+    /// say how to read a uuid, and these functions read texts as well.
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { args: Some(arguments), .. } = table {
+            for argument in &mut arguments.args {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = argument
+                    && let Expr::Cast { expr, data_type: SqlType::Uuid, .. } = value
+                {
+                    *value = (**expr).clone();
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `x = ANY(ARRAY[a, b])` as `x IN (a, b)`, and `x <> ALL(...)` as `x NOT IN (...)`: those reach the files.
+fn membership(expr: &Expr) -> Option<Expr> {
+    let (left, right, negated) = match expr {
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => (left, right, false),
+        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => (left, right, true),
+        _ => return None,
+    };
+    let list = elements(right)?;
+    if list.is_empty() {
+        return Some(Expr::Value(Value::Boolean(negated).into()));
+    }
+    Some(Expr::InList { expr: left.clone(), list, negated })
+}
+
+fn elements(array: &Expr) -> Option<Vec<Expr>> {
+    match array {
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => elements(inner),
+        Expr::Array(array) => Some(array.elem.clone()),
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => {
+                let item =
+                    |item: Option<String>| Expr::Value(item.map_or(Value::Null, Value::SingleQuotedString).into());
+                Some(split_array(text)?.into_iter().map(item).collect())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Items of `{a,"b c",NULL}`, an array of one dimension as PostgreSQL writes it; `None` if it is none.
+pub(crate) fn split_array(text: &str) -> Option<Vec<Option<String>>> {
+    let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let mut items = Vec::new();
+    let mut characters = inside.chars().peekable();
+    while characters.peek().is_some() {
+        let (mut item, mut quoted) = (String::new(), false);
+        if characters.peek() == Some(&'"') {
+            quoted = true;
+            characters.next();
+            loop {
+                match characters.next()? {
+                    '"' => break,
+                    '\\' => item.push(characters.next()?),
+                    other => item.push(other),
+                }
+            }
+        }
+        while let Some(next) = characters.next_if(|c| *c != ',') {
+            if next == '{' {
+                return None;
+            }
+            item.push(next);
+        }
+        characters.next();
+        items.push((quoted || !item.eq_ignore_ascii_case("null")).then_some(item));
+        if items.len() > MAX_ELEMENTS {
+            return None;
+        }
+    }
+    Some(items)
+}
+
+fn spell_out(value: &mut Expr) {
+    if let Expr::Value(value) = value
+        && let Value::SingleQuotedString(text) = &mut value.value
+    {
+        *text = with_units(text);
+    }
+}
+
+/// An interval's text with units for its clock: `1 day, 2:03:04.5` is `1 day 2 hours 3 minutes 4.5 seconds`.
+fn with_units(text: &str) -> String {
+    let part = |word: &str| -> String {
+        let (sign, clock) = match word.strip_prefix('-') {
+            Some(rest) => ("-", rest),
+            None => ("", word.strip_prefix('+').unwrap_or(word)),
+        };
+        let numbers: Vec<&str> = clock.split(':').collect();
+        let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        match numbers.as_slice() {
+            [hours, minutes, rest @ ..] if rest.len() <= 1 && numbers.iter().all(is_number) => {
+                let seconds = rest.first().copied().unwrap_or("0");
+                format!("{sign}{hours} hours {sign}{minutes} minutes {sign}{seconds} seconds")
+            }
+            _ => word.to_owned(),
+        }
+    };
+    if !text.contains(':') {
+        return text.to_owned();
+    }
+    text.split([' ', ',']).filter(|word| !word.is_empty()).map(part).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    #[test]
+    fn statements_say_the_same_in_the_words_of_the_engine() {
+        for (sql, adapted) in [
+            ("SELECT a = ANY('{x,\"y z\"}')", "SELECT a IN ('x', 'y z')"),
+            ("SELECT a <> ALL(ARRAY[1, 2])", "SELECT a NOT IN (1, 2)"),
+            ("SELECT a = ANY('{}'::TEXT[])", "SELECT false"),
+            ("SELECT a = ANY(b)", "SELECT a = ANY(b)"),
+            ("SELECT INTERVAL '1 day, 01:02:03.5'", "SELECT INTERVAL '1 day 01 hours 02 minutes 03.5 seconds'"),
+            ("SELECT '-1:00'::INTERVAL", "SELECT '-1 hours -00 minutes -0 seconds'::INTERVAL"),
+            ("SELECT INTERVAL '1 minute'", "SELECT INTERVAL '1 minute'"),
+            ("SELECT * FROM f('x'::UUID)", "SELECT * FROM f('x')"),
+        ] {
+            let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().remove(0);
+            adapt(&mut statement);
+            assert_eq!(statement.to_string(), adapted);
+        }
+    }
+
+    #[test]
+    fn arrays_keep_nulls_and_quotes() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            split_array(r#"{a,"b, \"c\"",NULL,"NULL"}"#),
+            Some(vec![some("a"), some("b, \"c\""), None, some("NULL")])
+        );
+        assert_eq!(split_array("{}"), Some(Vec::new()));
+        assert_eq!(split_array("{{1},{2}}"), None);
+        assert_eq!(split_array("x"), None);
+    }
+}
