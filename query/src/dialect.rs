@@ -2,8 +2,8 @@
 //! values and before it is planned.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, Statement, TableFactor, Value, VisitMut,
-    VisitorMut,
+    BinaryOperator, DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, TableFactor,
+    Value, VisitMut, VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -27,7 +27,19 @@ impl VisitorMut for Adapt {
         match expr {
             Expr::Interval(interval) => spell_out(&mut interval.value),
             Expr::Cast { expr, data_type: SqlType::Interval { .. }, .. } => spell_out(expr),
+            Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("to_char") => {
+                if let FunctionArguments::List(arguments) = &mut function.args
+                    && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(pattern)))) =
+                        arguments.args.get_mut(1)
+                    && let Value::SingleQuotedString(pattern) = &mut pattern.value
+                {
+                    *pattern = time_pattern(pattern);
+                }
+            }
             _ => {}
+        }
+        if let Some(bytes) = bytes_of_text(expr) {
+            *expr = bytes;
         }
         ControlFlow::Continue(())
     }
@@ -111,6 +123,60 @@ pub(crate) fn split_array(text: &str) -> Option<Vec<Option<String>>> {
     Some(items)
 }
 
+/// `'\x00ff'::bytea`, whose escapes DataFusion would take for text.
+fn bytes_of_text(expr: &Expr) -> Option<Expr> {
+    let Expr::Cast { expr, data_type: SqlType::Bytea, .. } = expr else { return None };
+    let Expr::Value(value) = expr.as_ref() else { return None };
+    let Value::SingleQuotedString(text) = &value.value else { return None };
+    let digits = text.strip_prefix("\\x").filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    Some(Expr::Value(Value::HexStringLiteral(digits.to_owned()).into()))
+}
+
+/// PostgreSQL's pattern of `to_char` as strftime writes it; one that is strftime's already stays.
+fn time_pattern(pattern: &str) -> String {
+    const PARTS: [(&str, &str); 21] = [
+        ("YYYY", "%Y"),
+        ("YY", "%y"),
+        ("IYYY", "%G"),
+        ("IW", "%V"),
+        ("MONTH", "%B"),
+        ("Month", "%B"),
+        ("Mon", "%b"),
+        ("MM", "%m"),
+        ("DDD", "%j"),
+        ("DD", "%d"),
+        ("Day", "%A"),
+        ("Dy", "%a"),
+        ("HH24", "%H"),
+        ("HH12", "%I"),
+        ("HH", "%I"),
+        ("MI", "%M"),
+        ("SS", "%S"),
+        ("MS", "%3f"),
+        ("US", "%6f"),
+        ("AM", "%p"),
+        ("PM", "%p"),
+    ];
+    if pattern.contains('%') {
+        return pattern.to_owned();
+    }
+    let (mut out, mut rest) = (String::new(), pattern);
+    while let Some(first) = rest.chars().next() {
+        if first == '"' {
+            let (quoted, after) = rest[1..].split_once('"').unwrap_or((&rest[1..], ""));
+            out.push_str(quoted);
+            rest = after;
+        } else if let Some((name, code)) = PARTS.iter().find(|(name, _)| rest.starts_with(name)) {
+            out.push_str(code);
+            rest = &rest[name.len()..];
+        } else {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    out
+}
+
 fn spell_out(value: &mut Expr) {
     if let Expr::Value(value) = value
         && let Value::SingleQuotedString(text) = &mut value.value
@@ -160,6 +226,8 @@ mod tests {
             ("SELECT '-1:00'::INTERVAL", "SELECT '-1 hours -00 minutes -0 seconds'::INTERVAL"),
             ("SELECT INTERVAL '1 minute'", "SELECT INTERVAL '1 minute'"),
             ("SELECT * FROM f('x'::UUID)", "SELECT * FROM f('x')"),
+            ("SELECT to_char(a, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS')", "SELECT to_char(a, '%Y-%m-%dT%H:%M:%S.%3f')"),
+            ("SELECT '\\x00ff'::BYTEA", "SELECT X'00ff'"),
         ] {
             let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().remove(0);
             adapt(&mut statement);

@@ -3,6 +3,7 @@
 use crate::error::QueryError;
 use crate::functions::table::{BoundTableFunction, TableFunction};
 use crate::functions::{json, postgres, sketch, sketch_aggregate, time_bucket, uuid};
+use crate::pause::PauseBeforeJoins;
 use crate::provider::catalog::{DescribingSchemas, StatementCatalog};
 use crate::provider::information_schema::DATABASE;
 use crate::session::Session;
@@ -132,6 +133,12 @@ impl QueryEngine {
         self.shared.runtime.0.as_ref().map(|runtime| runtime.handle().clone())
     }
 
+    /// Tasks of queries that have not ended.
+    #[cfg(test)]
+    pub(crate) fn busy_tasks(&self) -> usize {
+        self.handle().map_or(0, |handle| handle.metrics().num_alive_tasks())
+    }
+
     /// Everything one statement of a session may name, over one snapshot.
     pub(crate) fn statement_context(
         &self,
@@ -190,7 +197,10 @@ fn base_context(options: &QueryOptions) -> Result<SessionContext, QueryError> {
 fn register(state: SessionState) -> Result<SessionState, QueryError> {
     let types =
         Arc::new(uuid::SqlTypes(Some(Arc::new(datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner))));
-    let mut state = SessionStateBuilder::new_from_existing(state).with_type_planner(types).build();
+    let mut state = SessionStateBuilder::new_from_existing(state)
+        .with_type_planner(types)
+        .with_physical_optimizer_rule(Arc::new(PauseBeforeJoins))
+        .build();
     state.register_expr_planner(Arc::new(json::JsonOperators))?;
     state.register_expr_planner(Arc::new(uuid::UuidComparison))?;
     state.register_function_rewrite(Arc::new(uuid::UuidRewrite))?;

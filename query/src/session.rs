@@ -7,6 +7,7 @@
 use crate::dialect::adapt;
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
+use crate::naming::{self, Names, rename};
 use crate::parameter::{Parameter, mentions, substitute};
 use crate::settings::Settings;
 use crate::statement::{Command, Parsed, parse};
@@ -120,6 +121,7 @@ impl Session {
             }
             _ => return Ok(Description { parameters: Vec::new(), columns: None }),
         };
+        let names = naming::of(&ast);
         let mentions = mentions(&mut ast);
         let plan = self.logical_plan(ast).await?;
         let types = plan.get_parameter_types()?;
@@ -134,7 +136,7 @@ impl Session {
             of_value
         };
         let parameters = (1..=mentions.count).map(parameter).collect();
-        Ok(Description { parameters, columns: Some(output_schema(&plan)) })
+        Ok(Description { parameters, columns: Some(rename(plan.schema().as_arrow(), names)) })
     }
 
     /// Columns of the answer once parameters have their values.
@@ -151,8 +153,9 @@ impl Session {
             return Ok(self.describe(statement).await?.columns);
         };
         let mut ast = (**ast).clone();
+        let names = naming::of(&ast);
         substitute(&mut ast, parameters)?;
-        Ok(Some(output_schema(&self.logical_plan(ast).await?)))
+        Ok(Some(rename(self.logical_plan(ast).await?.schema().as_arrow(), names)))
     }
 
     async fn logical_plan(&self, ast: Statement) -> Result<LogicalPlan, QueryError> {
@@ -176,8 +179,9 @@ impl Session {
         let done = match &statement.command {
             Command::Query(ast) => {
                 let mut ast = (**ast).clone();
+                let names = naming::of(&ast);
                 substitute(&mut ast, parameters)?;
-                return Ok(Answer::Rows(self.run(ast).await?));
+                return Ok(Answer::Rows(self.run(ast, names).await?));
             }
             Command::Show(name) => return Ok(Answer::Rows(QueryStream::of(show(name, &self.settings())?)?)),
             Command::Set { name, value } => {
@@ -204,7 +208,7 @@ impl Session {
         Ok(Answer::Done(done))
     }
 
-    async fn run(&self, ast: Statement) -> Result<QueryStream, QueryError> {
+    async fn run(&self, ast: Statement, names: Names) -> Result<QueryStream, QueryError> {
         let settings = Arc::new(self.settings());
         let limit = settings.statement_timeout();
         let deadline = limit.map(|limit| (Instant::now() + limit, limit));
@@ -232,7 +236,7 @@ impl Session {
             None => started.await?,
         };
         let timer = deadline.map(|(at, limit)| (Box::pin(tokio::time::sleep_until(at)), limit));
-        Ok(QueryStream { schema, receiver, timer, stop: Some(stop), first: None })
+        Ok(QueryStream { schema: rename(&schema, names), receiver, timer, stop: Some(stop), first: None })
     }
 }
 
@@ -252,7 +256,7 @@ async fn run_to_channel(
         let snapshot = engine.snapshot();
         let context = engine.statement_context(snapshot.clone(), &tenant, settings)?;
         let plan = plan(&context, ast).await?;
-        let schema = output_schema(&plan);
+        let schema = Arc::new(plan.schema().as_arrow().clone());
         let state = context.state();
         let physical = state.create_physical_plan(&plan).await?;
         let stream = execute_stream(physical, Arc::new(TaskContext::from(&state)))?;
@@ -283,10 +287,6 @@ async fn plan(context: &SessionContext, mut ast: Statement) -> Result<LogicalPla
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     read_only.verify_plan(&plan)?;
     Ok(plan)
-}
-
-fn output_schema(plan: &LogicalPlan) -> SchemaRef {
-    Arc::new(plan.schema().as_arrow().clone())
 }
 
 fn joined(error: tokio::task::JoinError) -> QueryError {

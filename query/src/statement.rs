@@ -6,7 +6,7 @@
 
 use crate::error::QueryError;
 use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, Query, Reset, Select, Set, SetExpr, Statement, UtilityOption, Value, Visit, Visitor,
+    Expr, ObjectName, Query, Reset, Select, Set, SetExpr, Statement, TableFactor, UtilityOption, Value, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -206,12 +206,13 @@ fn refuse(statement: &Statement) -> QueryError {
 fn refuse_writes_inside(query: &Query) -> Result<(), QueryError> {
     struct Writes;
     impl Writes {
-        fn check(body: &SetExpr) -> ControlFlow<&'static str> {
+        fn check(body: &SetExpr) -> ControlFlow<QueryError> {
+            let write = |statement: &str| ControlFlow::Break(QueryError::ReadOnly { statement: statement.to_owned() });
             match body {
-                SetExpr::Insert(_) => ControlFlow::Break("INSERT"),
-                SetExpr::Update(_) => ControlFlow::Break("UPDATE"),
-                SetExpr::Delete(_) => ControlFlow::Break("DELETE"),
-                SetExpr::Merge(_) => ControlFlow::Break("MERGE"),
+                SetExpr::Insert(_) => write("INSERT"),
+                SetExpr::Update(_) => write("UPDATE"),
+                SetExpr::Delete(_) => write("DELETE"),
+                SetExpr::Merge(_) => write("MERGE"),
                 SetExpr::SetOperation { left, right, .. } => {
                     Self::check(left)?;
                     Self::check(right)
@@ -223,20 +224,30 @@ fn refuse_writes_inside(query: &Query) -> Result<(), QueryError> {
         }
     }
     impl Visitor for Writes {
-        type Break = &'static str;
+        type Break = QueryError;
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
             Self::check(&query.body)
         }
         fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
-            if select.into.is_some() { ControlFlow::Break("SELECT INTO") } else { ControlFlow::Continue(()) }
+            if select.into.is_some() {
+                return ControlFlow::Break(QueryError::ReadOnly { statement: "SELECT INTO".to_owned() });
+            }
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Self::Break> {
+            // It would be ignored, and the answer be wrong without a word.
+            if matches!(table, TableFactor::Table { sample: Some(_), .. }) {
+                return ControlFlow::Break(QueryError::NotSupported { what: "TABLESAMPLE".to_owned() });
+            }
+            ControlFlow::Continue(())
         }
         fn pre_visit_statement(&mut self, _: &Statement) -> ControlFlow<Self::Break> {
-            ControlFlow::Break("a statement inside a query")
+            ControlFlow::Break(QueryError::NotSupported { what: "a statement inside a query".to_owned() })
         }
     }
     match query.visit(&mut Writes) {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(statement) => Err(QueryError::ReadOnly { statement: statement.to_owned() }),
+        ControlFlow::Break(error) => Err(error),
     }
 }
 
@@ -263,6 +274,7 @@ mod tests {
             ("EXPLAIN ANALYZE DELETE FROM events", SqlState::READ_ONLY),
             ("EXPLAIN INSERT INTO events VALUES (1)", SqlState::READ_ONLY),
             ("PREPARE p AS DELETE FROM events", SqlState::FEATURE_NOT_SUPPORTED),
+            ("SELECT * FROM events TABLESAMPLE BERNOULLI (10)", SqlState::FEATURE_NOT_SUPPORTED),
             ("EXECUTE p", SqlState::FEATURE_NOT_SUPPORTED),
             ("LOAD 'x'", SqlState::FEATURE_NOT_SUPPORTED),
             ("SELEC 1", SqlState::SYNTAX),

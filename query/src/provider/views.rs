@@ -97,7 +97,9 @@ fn correlation_column(name: &str) -> Option<Expr> {
 
 /// What makes a logical row, and what people filter on: a filter on a grouping column is applied before grouping.
 fn metric_groups() -> Vec<Expr> {
-    ["series", "timestamp", "asset_id", "metric_name"].into_iter().map(column).collect()
+    let mut groups: Vec<_> = ["timestamp", "asset_id", "metric_name"].into_iter().map(column).collect();
+    groups.push(Identity::SeriesKey.of(vec![column("series")]).alias("series"));
+    groups
 }
 
 /// Parts of one logical row, put together. What nobody asks for is not computed.
