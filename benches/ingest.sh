@@ -4,26 +4,20 @@
 # written everything to chunks and stopped. Prints one block a signal. Usage: benches/ingest.sh [ITEMS, default 2000000]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/server.sh
 items=${1:-2000000}
-whence=${WHENCE:-${CARGO_TARGET_DIR:-target}/release/whence}
-[ -x "$whence" ] || cargo build --release
-# Ports of their own, so that a server on the default ports is not disturbed.
-ports=(--set receivers.otlp.protocols.grpc.endpoint=127.0.0.1:24317 --set receivers.otlp.protocols.http.endpoint=127.0.0.1:24318
-  --set extensions.health_check.endpoint=127.0.0.1:23133 --set extensions.query.http.endpoint=127.0.0.1:24319
-  --set extensions.query.pgwire.endpoint=127.0.0.1:25432 --set service.telemetry.metrics.address=127.0.0.1:28888)
+folder=
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$folder"' EXIT
+size() { du -sb "$1" | awk -v n="$items" '{printf "%.1f bytes an item\n", $1 / n}'; }
 for signal in traces logs metrics mixed; do
-  data=$(mktemp -d)
-  "$whence" serve "${ports[@]}" --set exporters.hypertables.path="$data" 2>"$data/server.log" &
-  server=$!
-  trap 'kill $server 2>/dev/null || true; rm -rf "$data"' EXIT
-  until curl -fsS http://127.0.0.1:23133/ >/dev/null 2>&1; do kill -0 $server; sleep 0.1; done
+  folder=$(mktemp -d)
+  start_server "$folder"
   echo "== $signal, $items items, batch 1000, gRPC, fsync on"
-  "$whence" load --endpoint 127.0.0.1:24317 --signal $signal --total "$items" --server-pid $server --settle 15
-  kill -TERM $server && wait $server
+  "$whence" load --endpoint $otlp --signal $signal --total "$items" --server-pid "$server" --settle 15
+  stop_server
   for table in events metrics correlations; do
-    [ -d "$data/$table" ] && echo "disk      $table: $(du -sb "$data/$table" | awk -v n="$items" '{printf "%.1f bytes an item", $1 / n}')"
+    [ ! -d "$folder/data/$table" ] || echo "disk      $table: $(size "$folder/data/$table")"
   done
-  echo "disk      whole folder: $(du -sb --exclude=server.log "$data" | awk -v n="$items" '{printf "%.1f bytes an item", $1 / n}')"
-  rm -rf "$data"
-  trap - EXIT
+  echo "disk      whole folder: $(size "$folder/data")"
+  rm -rf "$folder"
 done

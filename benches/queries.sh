@@ -1,32 +1,22 @@
 #!/usr/bin/env bash
 # How long the three query patterns of the README take: p50 and p95 of 30 runs each over HTTP, after mixed load into an
-# empty server and a flush to chunks. Usage: benches/queries.sh [ITEMS, default 2000000]
+# empty server and a restart, so that the data is at rest in chunks. Usage: benches/queries.sh [ITEMS, default 2000000]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/server.sh
 items=${1:-2000000}
-whence=${WHENCE:-${CARGO_TARGET_DIR:-target}/release/whence}
-[ -x "$whence" ] || cargo build --release
-ports=(--set receivers.otlp.protocols.grpc.endpoint=127.0.0.1:24317 --set receivers.otlp.protocols.http.endpoint=127.0.0.1:24318
-  --set extensions.health_check.endpoint=127.0.0.1:23133 --set extensions.query.http.endpoint=127.0.0.1:24319
-  --set extensions.query.pgwire.endpoint=127.0.0.1:25432 --set service.telemetry.metrics.address=127.0.0.1:28888)
-data=$(mktemp -d)
-server=
-trap '[ -z "$server" ] || kill $server 2>/dev/null || true; rm -rf "$data"' EXIT
-start() {
-  "$whence" serve "${ports[@]}" --set exporters.hypertables.path="$data" 2>>"$data/server.log" &
-  server=$!
-  until curl -fsS http://127.0.0.1:23133/ >/dev/null 2>&1; do kill -0 $server; sleep 0.1; done
-}
-start
-"$whence" load --endpoint 127.0.0.1:24317 --signal mixed --total "$items"
-# A restart writes what is in memory to chunks, so that the figures are those of data at rest.
-kill -TERM $server && wait $server
-start
+folder=$(mktemp -d)
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$folder"' EXIT
+start_server "$folder"
+"$whence" load --endpoint $otlp --signal mixed --total "$items"
+stop_server
+start_server "$folder"
 measure() {
-  local name=$1 sql=$2 run
+  local name=$1 statement=$2 run
   for run in $(seq 32); do
-    curl -fsS -o /dev/null -w '%{time_total}\n' --data-binary "$sql" 'http://127.0.0.1:24319/v1/sql?format=csv'
-  done | tail -n 30 | sort -n | awk -v name="$name" '{t[NR] = $1 * 1000} END {printf "%-45s p50 %7.1f ms   p95 %7.1f ms\n", name, t[15], t[29]}'
+    curl -fsS -o /dev/null -w '%{time_total}\n' --data-binary "$statement" "$sql?format=csv"
+  done | tail -n 30 | sort -n |
+    awk -v name="$name" '{t[NR] = $1 * 1000} END {printf "%-45s p50 %7.1f ms   p95 %7.1f ms\n", name, t[15], t[29]}'
 }
 measure 'newest 1,000 events of one asset in 24 h' \
   "SELECT * FROM events WHERE asset_id = 'checkout' AND timestamp >= NOW() - INTERVAL '24 hours' ORDER BY timestamp DESC LIMIT 1000"
@@ -37,3 +27,4 @@ measure 'strong links with both of their events, 1 h' \
   "SELECT e1.id, e1.event_type, e2.id, e2.event_type, c.correlation_type, c.strength
    FROM correlations c JOIN events e1 ON c.primary_event_id = e1.id JOIN events e2 ON c.related_event_id = e2.id
    WHERE c.timestamp >= NOW() - INTERVAL '1 hour' AND c.strength > 0.8 ORDER BY c.strength DESC"
+stop_server
