@@ -32,6 +32,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use whence_schema::TenantId;
 
+/// Time after a statement's own in which its reader hears of it.
+const GRACE: Duration = Duration::from_secs(1);
 /// Batches that wait for a slow reader.
 const BATCHES_IN_FLIGHT: usize = 2;
 
@@ -222,6 +224,14 @@ impl Session {
                     Some(started) => drop(started.send(Err(error))),
                     None => drop(batches.send(Err(error)).await),
                 }
+            }
+        };
+        // A reader that has stopped reading must not keep a place among the statements for ever. The reader's own clock
+        // comes first: rows that just end would look like all of them.
+        let work = async move {
+            match deadline {
+                Some((at, _)) => drop(tokio::time::timeout_at(at + GRACE, work).await),
+                None => work.await,
             }
         };
         let handle = self.engine.handle().ok_or(QueryError::Shutdown)?;

@@ -231,7 +231,7 @@ fn history() -> Vec<Row> {
 fn fillers() -> Vec<Row> {
     let filler = |i: u64| Row {
         at: 1_000_000 * i as i64,
-        asset: if i % 2 == 0 { "checkout" } else { "cart" },
+        asset: if i.is_multiple_of(2) { "checkout" } else { "cart" },
         name: "work",
         trace: Some(u128::from(i) << 3 | 1),
         span: Some(0x8000_0000_0000_0000 | i),

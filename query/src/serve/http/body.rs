@@ -42,7 +42,7 @@ pub(super) async fn answer(mut rows: QueryStream, format: Format, limit: usize) 
         Some(batch) => writer.rows(&batch, &mut start)?,
         None => false,
     };
-    let body = stream::unfold(State::Rows { rows, writer, pending: start, more }, next_part);
+    let body = stream::unfold(Some(Box::new(Open { rows, writer, pending: start, more })), next_part);
     let media = match format {
         Format::Json => "application/json",
         Format::Csv => "text/csv; charset=utf-8",
@@ -51,34 +51,35 @@ pub(super) async fn answer(mut rows: QueryStream, format: Format, limit: usize) 
     Ok(([(header::CONTENT_TYPE, media)], Body::from_stream(body)).into_response())
 }
 
-enum State {
-    Rows { rows: QueryStream, writer: Writer, pending: Vec<u8>, more: bool },
-    Over,
+/// An answer that has not ended.
+struct Open {
+    rows: QueryStream,
+    writer: Writer,
+    pending: Vec<u8>,
+    more: bool,
 }
 
-async fn next_part(state: State) -> Option<(Result<Bytes, std::io::Error>, State)> {
-    let State::Rows { mut rows, mut writer, pending, more } = state else { return None };
-    if !pending.is_empty() {
-        return Some((Ok(pending.into()), State::Rows { rows, writer, pending: Vec::new(), more }));
-    }
-    let mut part = Vec::new();
-    let next = if more { rows.next().await } else { None };
-    let written = match next {
-        Some(batch) => batch.and_then(|batch| writer.rows(&batch, &mut part)),
-        None => {
-            drop(rows);
-            return Some((writer.end(None).map_err(std::io::Error::other), State::Over));
-        }
-    };
-    match written {
-        // An empty part would end the body.
-        Ok(more) if part.is_empty() => Box::pin(next_part(State::Rows { rows, writer, pending: part, more })).await,
-        Ok(more) => Some((Ok(part.into()), State::Rows { rows, writer, pending: Vec::new(), more })),
-        Err(error) => {
-            tracing::debug!(%error, "an answer ends early");
-            Some((writer.end(Some(error)).map_err(std::io::Error::other), State::Over))
+type Part = (Result<Bytes, std::io::Error>, Option<Box<Open>>);
+
+async fn next_part(open: Option<Box<Open>>) -> Option<Part> {
+    let mut open = open?;
+    let mut part = std::mem::take(&mut open.pending);
+    // An empty part would end the body.
+    while part.is_empty() {
+        let next = if open.more { open.rows.next().await } else { None };
+        let written = match next {
+            Some(batch) => batch.and_then(|batch| open.writer.rows(&batch, &mut part)),
+            None => return Some((open.writer.end(None).map_err(std::io::Error::other), None)),
+        };
+        match written {
+            Ok(more) => open.more = more,
+            Err(error) => {
+                tracing::debug!(%error, "an answer ends early");
+                return Some((open.writer.end(Some(error)).map_err(std::io::Error::other), None));
+            }
         }
     }
+    Some((Ok(part.into()), Some(open)))
 }
 
 struct Writer {
