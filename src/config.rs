@@ -125,6 +125,8 @@ pub struct Hypertables {
     pub durability: Durability,
     /// Log buffers, memtable and correlator windows together, in MiB (64 to 1,048,576).
     pub memory_mib: usize,
+    /// Disk the data may take, in GiB; 0 is no cap, and no other value is accepted before there is one.
+    pub max_disk_gib: usize,
     /// How long rows are kept.
     pub retention: Retention,
     /// Series per tenant; further ones are counted in one overflow series.
@@ -140,6 +142,7 @@ impl Default for Hypertables {
             path: PathBuf::from("./data"),
             durability: Durability::Fsync,
             memory_mib: 1_024,
+            max_disk_gib: 0,
             retention: Retention::default(),
             max_series: 100_000,
             mapping_rules: None,
@@ -197,6 +200,8 @@ pub struct Query {
     pub http: Door,
     /// PostgreSQL wire protocol.
     pub pgwire: Door,
+    /// Results kept for the next time.
+    pub cache: Cache,
     /// Longest run of one statement.
     pub statement_timeout: Age,
     /// Memory of all queries together, in MiB; beyond it they spill to disk or fail.
@@ -208,10 +213,19 @@ impl Default for Query {
         Self {
             http: Door { endpoint: SocketAddr::from(([127, 0, 0, 1], 4_319)) },
             pgwire: Door { endpoint: SocketAddr::from(([127, 0, 0, 1], 15_432)) },
+            cache: Cache::default(),
             statement_timeout: Age::seconds(60),
             memory_mib: 1_024,
         }
     }
+}
+
+/// `extensions.query.cache`
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// Reserved: there is no cache yet, so answers are computed every time and a value here is warned about.
+    pub memory_mib: usize,
 }
 
 /// One listener.
@@ -303,6 +317,14 @@ impl Config {
             Err(ConfigError::value(key, &value.to_string(), &format!("use a number from {low} to {high}")))
         };
         range("exporters.hypertables.memory_mib", store.memory_mib, 64, 1 << 20)?;
+        if store.max_disk_gib != 0 {
+            let remedy = "there is no cap on disk yet: use 0 and a shorter retention";
+            return Err(ConfigError::value(
+                "exporters.hypertables.max_disk_gib",
+                &store.max_disk_gib.to_string(),
+                remedy,
+            ));
+        }
         range("exporters.hypertables.max_series", store.max_series, 1, 100_000_000)?;
         range("extensions.query.memory_mib", self.extensions.query.memory_mib, 16, 1 << 20)?;
         let protocols = &self.receivers.otlp.protocols;
@@ -356,6 +378,17 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// What is set and has no effect, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let cache = self.extensions.query.cache.memory_mib;
+        let unused = "results are not cached yet: every answer is computed";
+        if cache == 0 {
+            Vec::new()
+        } else {
+            vec![format!("extensions.query.cache.memory_mib is {cache}, but {unused}")]
+        }
     }
 
     /// Whether `name` is listed in `service.extensions`.

@@ -13,6 +13,9 @@ pub struct Serve {
 impl Serve {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = config::load(&self.configuration.config, &self.configuration.set)?;
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
         let running = pipeline::start(&config).await?;
         let protocols = &config.receivers.otlp.protocols;
         tracing::info!(

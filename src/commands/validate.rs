@@ -16,7 +16,10 @@ pub struct Validate {
 
 impl Validate {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        config::load(&self.config, &self.set)?;
+        let config = config::load(&self.config, &self.set)?;
+        for warning in config.warnings() {
+            println!("Note: {warning}.");
+        }
         println!("The configuration is valid.");
         Ok(ExitCode::SUCCESS)
     }

@@ -67,3 +67,11 @@ fn the_command_line_wins_over_files_and_later_files_over_earlier_ones() {
     let message = load(&[], &["exporters.hypertable.path=x".to_owned()]).unwrap_err().to_string();
     assert!(message.contains("did you mean `hypertables`?"), "{message}");
 }
+
+#[test]
+fn what_is_set_without_effect_is_told_and_what_cannot_be_kept_is_refused() {
+    let config = from_text(Path::new("x"), "extensions: { query: { cache: { memory_mib: 256 } } }").unwrap();
+    assert!(config.warnings()[0].contains("extensions.query.cache.memory_mib is 256"));
+    assert_eq!(Config::default().warnings(), Vec::<String>::new());
+    assert!(error("exporters: { hypertables: { max_disk_gib: 5 } }").contains("no cap on disk yet"));
+}
