@@ -9,7 +9,7 @@
 
 use crate::config::{Config, Durability, StorageKind};
 use crate::health::{Health, health_router, metrics_router};
-use crate::shutdown::{self, Named};
+use crate::shutdown::{self, Late, Named};
 use anyhow::Context;
 use axum::serve::ListenerExt;
 use std::net::SocketAddr;
@@ -100,9 +100,10 @@ impl Running {
         let deadline = tokio::time::Instant::now() + shutdown::DEADLINE;
         self.health.stopping();
         self.receiving.cancel();
-        let mut well = shutdown::finish(self.receivers, deadline).await;
+        let mut well = shutdown::finish(self.receivers, deadline, Late::Failed).await;
         self.answering.cancel();
-        well &= shutdown::finish(self.doors, deadline).await;
+        let queries_until = tokio::time::Instant::now() + shutdown::QUERY_DEADLINE;
+        well &= shutdown::finish(self.doors, queries_until, Late::Cancelled).await;
         // The flush needs the correlator's last links, so the store closes first and the correlator ends with the tail.
         match tokio::time::timeout_at(deadline, self.store.close()).await {
             Ok(Ok(())) => {}
@@ -115,7 +116,7 @@ impl Running {
                 well = false;
             }
         }
-        well &= shutdown::finish(vec![self.correlator], deadline).await;
+        well &= shutdown::finish(vec![self.correlator], deadline, Late::Failed).await;
         for observer in self.observers {
             observer.task.abort();
         }

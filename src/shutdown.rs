@@ -7,6 +7,9 @@ use tokio::time::Instant;
 /// How long all steps together may take before the process ends anyway. Acknowledged data is in the log by then.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long running queries get before they are cancelled.
+pub const QUERY_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Waits for SIGTERM or Ctrl-C.
 pub async fn requested() {
     let interrupt = tokio::signal::ctrl_c();
@@ -32,8 +35,17 @@ pub struct Named {
     pub task: JoinHandle<anyhow::Result<()>>,
 }
 
-/// Waits for `tasks` until `deadline` and tells which failed or did not finish; true when all ended well.
-pub async fn finish(tasks: Vec<Named>, deadline: Instant) -> bool {
+/// What becomes of a task that has not finished in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// It should have: the end is not a clean one.
+    Failed,
+    /// It is cancelled, and its client is told by the closed connection.
+    Cancelled,
+}
+
+/// Waits for `tasks` until `deadline` and tells which failed or did not finish; true when all ended as they should.
+pub async fn finish(tasks: Vec<Named>, deadline: Instant, late: Late) -> bool {
     let mut well = true;
     for Named { name, mut task } in tasks {
         match tokio::time::timeout_at(deadline, &mut task).await {
@@ -47,9 +59,12 @@ pub async fn finish(tasks: Vec<Named>, deadline: Instant) -> bool {
                 well = false;
             }
             Err(_) => {
-                tracing::error!("{name} did not finish within {} s and is ended", DEADLINE.as_secs());
                 task.abort();
-                well = false;
+                match late {
+                    Late::Cancelled => tracing::info!("{name} had work under way, which is cancelled"),
+                    Late::Failed => tracing::error!("{name} did not finish in time and is ended"),
+                }
+                well &= late == Late::Cancelled;
             }
         }
     }
