@@ -57,11 +57,22 @@ async fn export(
         return Status::unimplemented(format!("no pipeline for {signal}: add service.pipelines.{signal}")).into_http();
     }
     let limit = state.options.limits.max_request_bytes;
-    tonic::server::Grpc::new(BytesCodec)
+    let response = tonic::server::Grpc::new(BytesCodec)
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limit)
         .unary(ExportCall { state, signal }, request)
-        .await
+        .await;
+    // tonic's code for a message over the limit is one that OTLP clients retry, and nothing else here answers with it.
+    match response.headers().get("grpc-status").map(|code| code.as_bytes() == b"11") {
+        Some(true) => {
+            let message = format!(
+                "the request is larger than {limit} bytes, as sent or after decompression: send smaller batches, or raise \
+                 max_recv_msg_size_mib"
+            );
+            Status::resource_exhausted(message).into_http()
+        }
+        _ => response,
+    }
 }
 
 struct ExportCall {
