@@ -9,7 +9,7 @@ SELECT timestamp, timestamp_nanos FROM events WHERE name = 'SELECT account' OR (
 
 SELECT name FROM events WHERE id = '00000000-0000-0b02-0000-0000000000b4';
 
-SELECT signal, name, body FROM events WHERE correlation_id = 'b0000000-0000-0000-0000-000000000b02' AND asset_id = 'payment' ORDER BY timestamp;
+SELECT signal, name, body FROM events WHERE correlation_id = 'b0000000-0000-0000-0000-000000000b02' AND asset_id = 'payment' ORDER BY timestamp, signal;
 
 -- Everything else the sender said is in the payload: attributes flat, the rest under _otel.
 SELECT payload FROM events WHERE name = 'POST /charge' AND status = 'unset';
