@@ -24,4 +24,4 @@ pub use mapped::{
 };
 pub use signal::{MetricType, Relation, Severity, Signal};
 pub use tables::Table;
-pub use time::{UnixNanos, BUCKET_NANOS};
+pub use time::{BUCKET_NANOS, UnixNanos};

@@ -2,9 +2,7 @@
 
 use super::timestamp_type;
 use crate::{EventId, Relation, TenantId, UnixNanos};
-use arrow::array::{
-    ArrayRef, Float32Array, Int64Array, StringViewArray, StringViewBuilder, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, Float32Array, Int64Array, StringViewArray, StringViewBuilder, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
