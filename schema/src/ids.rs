@@ -194,11 +194,12 @@ pub struct SeriesId(pub u128);
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn a_span_id_can_be_read_in_the_event_id() {
-        let trace = TraceId::from_slice(&[0xaa; 16]).expect("valid");
+        let trace = TraceId::from_slice(&[0xaa; 16]).unwrap();
         let id = EventId::of_span(trace, SpanId(0x0123_4567_89ab_cdef));
         assert_eq!(id.to_string(), "aaaaaaaa-aaaa-aaaa-0123-456789abcdef");
         assert_eq!(id.to_string().parse(), Ok(id));

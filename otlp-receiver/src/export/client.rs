@@ -71,7 +71,7 @@ pub struct OtlpClient {
 #[derive(Debug, Clone)]
 enum Transport {
     Grpc(Channel),
-    Http(Client<HttpConnector, Full<Bytes>>),
+    Http(Box<Client<HttpConnector, Full<Bytes>>>),
 }
 
 impl OtlpClient {
@@ -99,7 +99,7 @@ impl OtlpClient {
             }
             Protocol::Http => {
                 endpoint.parse::<hyper::Uri>().map_err(|e| invalid(e.to_string()))?;
-                Transport::Http(Client::builder(TokioExecutor::new()).build_http())
+                Transport::Http(Box::new(Client::builder(TokioExecutor::new()).build_http()))
             }
         };
         Ok(Self { endpoint, compression, transport })

@@ -32,7 +32,8 @@ pub(super) async fn tell(endpoint: &str, scenario: &Scenario) -> anyhow::Result<
     show(
         endpoint,
         &format!(
-            "SELECT depth, asset_id, relation, name, status, duration_ns / 1000000 AS ms, strength \
+            "SELECT depth, asset_id, relation, name, status, duration_ns / 1000000 AS ms, \
+             round(CAST(strength AS double precision), 2) AS strength \
              FROM causal_chain('{}') ORDER BY depth",
             found.event_id
         ),
