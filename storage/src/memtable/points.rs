@@ -55,8 +55,11 @@ fn add_buckets(into: &mut Aggregate, bounds: &[f64], counts: &[u64], edges: &Edg
     for (index, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         let lower = index.checked_sub(1).and_then(|below| bounds.get(below)).copied();
         let upper = bounds.get(index).copied();
-        let lower = lower.or(edges.min.filter(|min| upper.is_none_or(|upper| *min <= upper)));
-        let upper = upper.or(edges.max.filter(|max| lower.is_none_or(|lower| lower <= *max)));
+        // The known extremes narrow the buckets they lie in.
+        let lowest = edges.min.filter(|min| upper.is_none_or(|upper| *min <= upper));
+        let lower = lower.into_iter().chain(lowest).reduce(f64::max);
+        let highest = edges.max.filter(|max| lower.is_none_or(|lower| lower <= *max));
+        let upper = upper.into_iter().chain(highest).reduce(f64::min);
         let middle = match (lower, upper) {
             (Some(lower), Some(upper)) => lower / 2.0 + upper / 2.0,
             // Most of what is measured is not negative: the first bucket then begins at zero.
@@ -88,7 +91,9 @@ fn add_summary(into: &mut Aggregate, count: u64, sum: f64, quantiles: &[(f64, f6
     if let Some((_, value)) = quantiles.last() {
         part.add(*value, count.saturating_sub(given));
     }
-    finish(into, part, count, Some(sum), &Edges { min: None, max: None });
+    // Quantiles 0 and 1 are the smallest and the largest value.
+    let at = |wanted: f64| quantiles.iter().find(|(quantile, _)| *quantile == wanted).map(|(_, value)| *value);
+    finish(into, part, count, Some(sum), &Edges { min: at(0.0), max: at(1.0) });
 }
 
 fn clamped(value: f64, edges: &Edges) -> f64 {
