@@ -78,3 +78,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(command) => command.run().await,
     }
 }
+
+/// Overwrites the last line of a terminal; says nothing where nobody watches.
+fn progress(text: &str) {
+    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        eprint!("\r{text}\x1b[K");
+    }
+}

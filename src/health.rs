@@ -1,6 +1,5 @@
 //! Readiness at the health endpoint, own metrics as Prometheus text.
 
-use crate::pipeline::Sources;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -9,7 +8,21 @@ use axum::routing::get;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use whence_correlator::CorrelatorStatistics;
+use whence_otlp_receiver::Ingest;
 use whence_schema::Relation;
+use whence_storage::Store;
+
+/// Where the numbers of the own metrics come from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The receivers' counters.
+    pub ingest: Ingest,
+    /// The store's.
+    pub store: Store,
+    /// The correlator's.
+    pub correlator: Arc<CorrelatorStatistics>,
+}
 
 /// What stage the server is in.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@
 //! ```
 
 use crate::config::{Config, Durability, StorageKind};
-use crate::health::{Health, health_router, metrics_router};
+use crate::health::{Health, Sources, health_router, metrics_router};
 use crate::shutdown::{self, Late, Named};
 use anyhow::Context;
 use axum::serve::ListenerExt;
@@ -18,22 +18,11 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use whence_correlator::{Correlator, CorrelatorOptions, CorrelatorStatistics};
+use whence_correlator::{Correlator, CorrelatorOptions};
 use whence_otlp_receiver::{Ingest, Mapper, ReceiverLimits, ReceiverOptions, default_rules, serve_grpc, serve_http};
 use whence_query::{QueryEngine, QueryOptions};
 use whence_schema::{Signal, TenantId};
 use whence_storage::{Opened, Recovery, Retention, Store, StoreOptions};
-
-/// Where the numbers of the own metrics come from.
-#[derive(Debug, Clone)]
-pub struct Sources {
-    /// The receivers' counters.
-    pub ingest: Ingest,
-    /// The store's.
-    pub store: Store,
-    /// The correlator's.
-    pub correlator: Arc<CorrelatorStatistics>,
-}
 
 /// A server whose ports are open.
 pub struct Running {

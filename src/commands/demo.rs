@@ -83,10 +83,10 @@ async fn send(scenario: &Scenario, endpoint: &str) -> anyhow::Result<Sent> {
         sent.requests += 1;
         sent.items += items?;
         if sent.requests.is_multiple_of(50) {
-            eprint!("\r{} items sent ", sent.items);
+            super::progress(&format!("{} items sent", sent.items));
         }
     }
-    eprint!("\r");
+    super::progress("");
     sent.elapsed = started.elapsed();
     Ok(sent)
 }

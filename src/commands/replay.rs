@@ -114,14 +114,14 @@ impl Replay {
                 (request.line_bytes, result)
             }));
             if told.elapsed() > Duration::from_secs(1) {
-                eprint!("\r{} requests acknowledged ", totals.requests);
+                super::progress(&format!("{} requests acknowledged", totals.requests));
                 told = Instant::now();
             }
         }
         for task in under_way {
             totals.count(task.await?);
         }
-        eprint!("\r");
+        super::progress("");
         reader.await??;
         Ok(totals)
     }

@@ -8,15 +8,17 @@ use crate::rejection::Rejections;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::trace::v1::{Span, span};
+use std::collections::BTreeMap;
 use whence_schema::tables::events::{SIGNAL_SPAN, SIGNAL_SPAN_EVENT};
-use whence_schema::{Rows, Severity, SpanId, TraceId, UnixNanos};
+use whence_schema::{AssetSighting, Rows, Severity, SpanId, TraceId, UnixNanos};
 
 const STATUS_ERROR: i32 = 2;
 
 pub(super) fn map(request: &Request<'_>, message: ExportTraceServiceRequest, rejections: &mut Rejections) -> Mapped {
     let spans: usize = message.resource_spans.iter().flat_map(|r| &r.scope_spans).map(|s| s.spans.len()).sum();
     let rows = EventRows::new(request.tenant.as_str(), request.received_at, request.digest, spans);
-    let mut mapping = SpanMapping { request, rows, scratch: Vec::with_capacity(1_024), next_position: 0 };
+    let mut mapping =
+        SpanMapping { request, rows, scratch: Vec::with_capacity(1_024), next_position: 0, named: BTreeMap::new() };
     let mut assets = Vec::with_capacity(message.resource_spans.len());
     for resource_spans in message.resource_spans {
         let resource = ResourceRows::new(resource_spans.resource);
@@ -34,6 +36,14 @@ pub(super) fn map(request: &Request<'_>, message: ExportTraceServiceRequest, rej
             assets.push(resource.sighting(last_seen));
         }
     }
+    let named = mapping.named.into_iter().map(|((asset_type, asset_id), last_seen)| AssetSighting {
+        asset_id,
+        asset_type,
+        version: None,
+        last_seen,
+        metadata: None,
+    });
+    assets.extend(named);
     Mapped { received: spans as u64, rows: Rows::Events(mapping.rows.finish()), assets }
 }
 
@@ -47,6 +57,8 @@ struct SpanMapping<'a> {
     rows: EventRows<'a>,
     scratch: Vec<u8>,
     next_position: u32,
+    /// Agents and models that spans name are assets too: when each was last seen, by type and name.
+    named: BTreeMap<(&'static str, String), UnixNanos>,
 }
 
 impl SpanMapping<'_> {
@@ -59,6 +71,15 @@ impl SpanMapping<'_> {
         }
         let start = self.request.time(span.start_time_unix_nano, self.request.received_at)?;
         let end = self.request.time(span.end_time_unix_nano, start)?;
+        let agent = text(&span.attributes, "gen_ai.agent.name").or_else(|| text(&span.attributes, "gen_ai.agent.id"));
+        let model =
+            text(&span.attributes, "gen_ai.response.model").or_else(|| text(&span.attributes, "gen_ai.request.model"));
+        for (asset_type, name) in [("agent", agent), ("model", model)] {
+            if let Some(name) = name {
+                let seen = self.named.entry((asset_type, name.to_owned())).or_insert(start);
+                *seen = start.max(*seen);
+            }
+        }
         let failed = span.status.as_ref().is_some_and(|s| s.code == STATUS_ERROR);
         let matched = self.request.rules.first_match(SIGNAL_SPAN, "", &span.attributes);
         self.scratch.clear();
@@ -82,9 +103,8 @@ impl SpanMapping<'_> {
                 _ => "unset",
             }),
             body: None,
-            agent: text(&span.attributes, "gen_ai.agent.name").or_else(|| text(&span.attributes, "gen_ai.agent.id")),
-            model: text(&span.attributes, "gen_ai.response.model")
-                .or_else(|| text(&span.attributes, "gen_ai.request.model")),
+            agent,
+            model,
             payload: std::str::from_utf8(&self.scratch).unwrap_or("{}"),
             rule: matched.map(|r| r.name.as_str()),
         });
