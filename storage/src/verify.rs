@@ -37,7 +37,7 @@ pub struct VerifyReport {
     pub problems: Vec<String>,
 }
 
-/// Reads everything in the data directory `path`, which no server may be using, and changes nothing in it. Takes as long
+/// Reads everything in the data directory `path`, which no server may be using; no row of it is changed. Takes as long
 /// as reading every file does.
 ///
 /// # Errors
