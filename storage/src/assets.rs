@@ -4,6 +4,7 @@ use arrow::array::{ArrayRef, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use whence_schema::tables::timestamp_type;
@@ -49,14 +50,21 @@ pub(crate) fn sight(assets: &mut Assets, tenant: &TenantId, sighting: AssetSight
     merge(assets, &key, &seen);
 }
 
-/// The later sighting wins where both say something; the first creation stays.
+/// What the later sighting in event time said wins, whichever arrived first; the first creation stays.
 pub(crate) fn merge(assets: &mut Assets, key: &AssetKey, newer: &Asset) {
     let Some(known) = assets.get_mut(key) else {
         assets.insert(key.clone(), newer.clone());
         return;
     };
+    // Of two sightings at one instant the greater text wins, so that the order of arrival never shows.
+    let known_last_seen = known.last_seen;
     let replace = |old: &mut Option<String>, new: &Option<String>| {
-        if new.is_some() && *old != *new {
+        let later = match newer.last_seen.cmp(&known_last_seen) {
+            Ordering::Less => old.is_none(),
+            Ordering::Equal => *new > *old,
+            Ordering::Greater => true,
+        };
+        if later && new.is_some() && *old != *new {
             old.clone_from(new);
             return true;
         }
@@ -122,4 +130,30 @@ pub(crate) fn to_batch(assets: &Assets) -> Result<RecordBatch, ArrowError> {
             times(|asset| asset.last_seen),
         ],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_seen_last_in_event_time_wins_in_whatever_order_sightings_arrive() {
+        let tenant = TenantId::default();
+        let sighting = |version: &str, last_seen| AssetSighting {
+            asset_id: "payment".into(),
+            asset_type: "service",
+            version: Some(version.into()),
+            metadata: None,
+            last_seen: UnixNanos(last_seen),
+        };
+        let sightings = [sighting("1.0", 10), sighting("1.1", 70), sighting("1.0", 60), sighting("1.2", 70)];
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]] {
+            let mut assets = Assets::new();
+            for position in order {
+                sight(&mut assets, &tenant, sightings[position].clone(), UnixNanos(100));
+            }
+            let versions: Vec<_> = assets.values().map(|asset| asset.version.as_deref()).collect();
+            assert_eq!(versions, [Some("1.2")], "{order:?}");
+        }
+    }
 }
