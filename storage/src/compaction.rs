@@ -6,6 +6,7 @@
 
 use crate::chunk::join::join;
 use crate::flush::{ChunkWriter, blocking};
+use crate::jobs::{JobKind, JobRun};
 use crate::state::count;
 use crate::{Chunk, StorageError};
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ const LARGEST_BYTES: u64 = 1 << 30;
 pub(crate) struct Joining {
     table: Table,
     old: Vec<Arc<Chunk>>,
+    run: JobRun,
     task: JoinHandle<Result<Vec<Arc<Chunk>>, StorageError>>,
 }
 
@@ -60,7 +62,8 @@ impl ChunkWriter {
             if let Some(old) = candidates(&chunks) {
                 let (folder, joined) = (self.tables[table as usize].folder().to_owned(), old.clone());
                 let task = tokio::spawn(blocking("compaction", move || join(table, &folder, &joined)));
-                self.joining = Some(Joining { table, old, task });
+                let run = self.shared.begin_job(JobKind::Compaction);
+                self.joining = Some(Joining { table, old, run, task });
                 return;
             }
         }
@@ -76,12 +79,14 @@ impl ChunkWriter {
 
     /// Waits for a running join and publishes it.
     pub(crate) async fn await_joining(&mut self) {
-        let Some(Joining { table, old, task }) = self.joining.take() else { return };
+        let Some(Joining { table, old, run, task }) = self.joining.take() else { return };
         let joined = task.await.unwrap_or_else(|error| Err(StorageError::Task(format!("compaction: {error}"))));
         let outcome = match joined {
             Ok(new) => self.publish_join(table, &old, &new).await,
             Err(error) => Err(error),
         };
+        let done = |()| format!("{}: {} chunks joined", table.name(), old.len());
+        self.shared.end_job(&run, outcome.as_ref().map(|outcome| done(*outcome)));
         if let Err(error) = outcome {
             tracing::error!(%error, table = table.name(), "chunks stay as they are: compaction failed");
         }

@@ -27,6 +27,7 @@ use crate::compaction::Joining;
 use crate::control::{Control, Unsaved};
 use crate::delta::DeltaLog;
 use crate::digests::{DigestJournal, ServingSeconds};
+use crate::jobs::JobKind;
 use crate::log::{Command, Sealed};
 use crate::state::{Shared, count};
 use crate::{Chunk, CrashPoint, StorageError};
@@ -149,7 +150,7 @@ impl ChunkWriter {
         }
         let due = self.last_commit.elapsed() >= self.shared.options.commit_interval;
         let outcome = if due { self.commit().await } else { self.flush().await };
-        self.note(outcome);
+        self.note(&outcome);
     }
 
     async fn tick(&mut self) {
@@ -166,17 +167,19 @@ impl ChunkWriter {
             && self.last_commit.elapsed() >= options.commit_interval;
         if self.shared.recovered.load(Ordering::Acquire) && (old || waiting) {
             let outcome = self.commit().await;
-            self.note(outcome);
+            self.note(&outcome);
         }
         if self.retention_at <= Instant::now() {
             self.retention_at = Instant::now() + RETENTION_INTERVAL;
+            let run = self.shared.begin_job(JobKind::Retention);
             let outcome = self.drop_expired().await;
-            self.note(outcome);
+            self.note(&outcome);
+            self.shared.end_job(&run, outcome.as_ref().map(|chunks| format!("{chunks} chunks dropped")));
         }
         self.begin_joining();
     }
 
-    fn note(&mut self, outcome: Result<(), StorageError>) {
+    fn note<T>(&mut self, outcome: &Result<T, StorageError>) {
         if let Err(error) = outcome {
             count(&self.shared.counters.commit_failures);
             tracing::error!(%error, "rows stay in memory and in the log; trying again");
@@ -192,8 +195,13 @@ impl ChunkWriter {
 
     /// Writes what is in the large memtables to chunks, without publishing them.
     async fn flush(&mut self) -> Result<(), StorageError> {
-        self.seal(false).await?;
-        self.write_sealed().await
+        let run = self.shared.begin_job(JobKind::Flush);
+        let outcome = match self.seal(false).await {
+            Ok(_) => self.write_sealed().await,
+            Err(error) => Err(error),
+        };
+        self.shared.end_job(&run, outcome.as_ref().map(|()| "rows written to chunks".to_owned()));
+        outcome
     }
 
     async fn write_sealed(&mut self) -> Result<(), StorageError> {
@@ -215,6 +223,14 @@ impl ChunkWriter {
         if idle && self.unsaved.digests.is_empty() {
             return Ok(());
         }
+        let run = self.shared.begin_job(JobKind::Flush);
+        let outcome = self.commit_steps().await;
+        let committed = |()| format!("committed up to log offset {}", self.shared.state.lock().saved.0);
+        self.shared.end_job(&run, outcome.as_ref().map(|done| committed(*done)));
+        outcome
+    }
+
+    async fn commit_steps(&mut self) -> Result<(), StorageError> {
         let sealed = self.seal(true).await?;
         let earlier = std::mem::take(&mut self.unsaved);
         self.unsaved = sealed.unsaved;

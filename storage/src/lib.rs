@@ -36,6 +36,7 @@ mod digests;
 mod error;
 mod files;
 mod flush;
+mod jobs;
 mod ledger;
 mod log;
 mod lookup;
@@ -54,6 +55,7 @@ mod verify;
 
 pub use chunk::{BUCKETS, Chunk};
 pub use error::StorageError;
+pub use jobs::{JobKind, JobRecord};
 pub use lookup::{FoundSpan, LinkSide};
 pub use options::{CrashPoint, Durability, Retention, StoreOptions};
 pub use recovery::{LoggedRequest, Recovery, RecoveryProgress, RecoveryReport};

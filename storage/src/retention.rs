@@ -37,11 +37,12 @@ fn expired(chunk: &Chunk, keep_seconds: u64, now: UnixNanos) -> bool {
 }
 
 impl ChunkWriter {
-    /// Drops expired chunks of every table.
-    pub(crate) async fn drop_expired(&mut self) -> Result<(), StorageError> {
+    /// Drops expired chunks of every table; returns how many.
+    pub(crate) async fn drop_expired(&mut self) -> Result<usize, StorageError> {
+        let mut dropped = 0;
         // A join that is running may hold expired chunks: they go once it has ended.
         if self.joining.is_some() {
-            return Ok(());
+            return Ok(dropped);
         }
         let now = (self.shared.options.clock)();
         for table in Table::ALL {
@@ -61,8 +62,9 @@ impl ChunkWriter {
             self.tables[table as usize].replace(&old, &[]).await?;
             self.shared.change(|state| state.replace_chunks(table, &old, &[]));
             tracing::info!(table = table.name(), chunks = old.len(), "dropped chunks beyond retention");
+            dropped += old.len();
         }
-        Ok(())
+        Ok(dropped)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is in memory: memtables, sealed rows, the list of chunks, and what belongs to the next commit.
 
 use crate::assets::{self, Assets};
+use crate::jobs::Jobs;
 use crate::ledger::{Counts, Increments};
 use crate::log::LogOffset;
 use crate::memory::Memory;
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) recovered: AtomicBool,
     pub(crate) closed: AtomicBool,
     pub(crate) counters: Counters,
+    pub(crate) jobs: Jobs,
 }
 
 /// Numbers for [`crate::Statistics`].

@@ -6,6 +6,7 @@ use crate::delta::DeltaLog;
 use crate::digests::{DigestJournal, Digests};
 use crate::files::make_folder;
 use crate::flush::{self, ChunkWriter, Parts, blocking};
+use crate::jobs::Jobs;
 use crate::ledger;
 use crate::log::{Command, LogOffset, LogThread, LogWriter, refused};
 use crate::memory::Memory;
@@ -13,7 +14,7 @@ use crate::memtable::batch_bytes;
 use crate::memtable::metrics::MetricsMemtable;
 use crate::recovery::Offsets;
 use crate::state::{Counters, Shared, State};
-use crate::{Recovery, Snapshot, StorageError, StoreOptions, TableSnapshot, Tail};
+use crate::{JobRecord, Recovery, Snapshot, StorageError, StoreOptions, TableSnapshot, Tail};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parking_lot::Mutex;
@@ -152,6 +153,7 @@ impl Store {
             recovered: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             counters: Counters::default(),
+            jobs: Jobs::default(),
             options,
         });
         let files = shared.clone();
@@ -336,6 +338,11 @@ impl Store {
     #[cfg(test)]
     pub(crate) async fn abandon(&self) {
         self.stop(false).await.ok();
+    }
+
+    /// How the last run of each kind of background work went.
+    pub fn jobs(&self) -> Vec<JobRecord> {
+        self.inner.shared.jobs.records()
     }
 
     /// Numbers about the store.
