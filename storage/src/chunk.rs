@@ -17,11 +17,13 @@ mod sort;
 pub(crate) mod writer;
 
 use crate::StorageError;
+use crate::remote::Remote;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use whence_schema::UnixNanos;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -30,8 +32,12 @@ pub const BUCKETS: u64 = 4;
 
 pub(crate) const MICROS_PER_DAY: i64 = 86_400_000_000;
 
+/// How often an evicted file is fetched anew before it could be opened.
+const OPEN_ATTEMPTS: usize = 5;
+
 /// An immutable Parquet file. The file stays as long as somebody holds its `Arc`, also when compaction or retention
-/// has taken it out of the table.
+/// has taken it out of the table. In a store with a bucket the local file is a copy that may come and go:
+/// [`open`](Self::open) brings it back.
 #[derive(Debug)]
 pub struct Chunk {
     /// Absolute path.
@@ -54,6 +60,8 @@ pub struct Chunk {
     pub level: u8,
     pub(crate) obsolete: AtomicBool,
     footer: OnceLock<ArrowReaderMetadata>,
+    /// Set once the chunk is in a bucket.
+    remote: OnceLock<Arc<Remote>>,
 }
 
 /// What a chunk is, apart from its file.
@@ -90,6 +98,7 @@ impl Chunk {
             level,
             obsolete: AtomicBool::new(false),
             footer: OnceLock::new(),
+            remote: OnceLock::new(),
             path,
         })
     }
@@ -111,8 +120,40 @@ impl Chunk {
         Ok(self.footer.get_or_init(|| footer))
     }
 
-    pub(crate) fn open(&self) -> Result<File, StorageError> {
-        File::open(&self.path).map_err(StorageError::file("open", &self.path))
+    /// The file, open for reading. Blocks, also on fetching it from a bucket when the local copy was evicted. The open
+    /// file stays readable whatever becomes of its name.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened; retryable when it would have to come from a bucket that does not answer.
+    pub fn open(&self) -> Result<File, StorageError> {
+        let Some(remote) = self.remote.get() else {
+            return File::open(&self.path).map_err(StorageError::file("open", &self.path));
+        };
+        let mut attempts = 0;
+        loop {
+            match File::open(&self.path) {
+                Ok(file) => {
+                    remote.touch(&self.path);
+                    return Ok(file);
+                }
+                // It may be evicted again before it is open.
+                Err(error) if error.kind() == ErrorKind::NotFound && attempts < OPEN_ATTEMPTS => {
+                    attempts += 1;
+                    remote.fetch_blocking(&self.path)?;
+                }
+                Err(error) => return Err(StorageError::file("open", &self.path)(error)),
+            }
+        }
+    }
+
+    /// Notes that the chunk is in the bucket, so that its local file may be evicted.
+    pub(crate) fn is_in(&self, remote: &Arc<Remote>) {
+        let _ = self.remote.set(remote.clone());
+    }
+
+    pub(crate) fn uploaded(&self) -> bool {
+        self.remote.get().is_some()
     }
 
     pub(crate) fn overlaps(&self, from: UnixNanos, to: UnixNanos) -> bool {
@@ -122,9 +163,14 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        if self.obsolete.load(Ordering::Acquire)
-            && let Err(error) = std::fs::remove_file(&self.path)
-            && error.kind() != std::io::ErrorKind::NotFound
+        if !self.obsolete.load(Ordering::Acquire) {
+            return;
+        }
+        if let Some(remote) = self.remote.get() {
+            remote.delete(&self.path);
+        }
+        if let Err(error) = std::fs::remove_file(&self.path)
+            && error.kind() != ErrorKind::NotFound
         {
             tracing::warn!(path = %self.path.display(), %error, "replaced chunk not deleted; the next start will");
         }

@@ -101,7 +101,7 @@ impl ChunkWriter {
     }
 
     async fn publish_join(&mut self, table: Table, old: &[Arc<Chunk>], new: &[Arc<Chunk>]) -> Result<(), StorageError> {
-        if let Err(error) = self.tables[table as usize].replace(old, new).await {
+        if let Err(error) = self.replace(table, old, new).await {
             discard(new);
             return Err(error);
         }

@@ -1,62 +1,117 @@
-//! A table as other engines see it: a Delta Lake log over its chunks.
+//! A table as other engines see it: a Delta Lake log over its chunks, in a local folder or in a bucket.
 //!
 //! One commit per flush carries the log offset up to which the table's rows are in chunks, as the version of the
 //! application transaction `whence`. Files under the table's folder that the log does not name were written by a flush
 //! that did not get as far as its commit: they are deleted on start, and their rows come back from the write-ahead log.
+//!
+//! In a bucket, a commit may have been done although its answer was lost, or be done later than anybody waits for it. Its
+//! number is taken by a conditional put, so it is done once or not at all; what became of it is read back before
+//! anything is built on it. [`DeltaLog::add`] leaves that to the next call, which leaves out what turns out to be
+//! published. [`DeltaLog::replace`] and [`DeltaLog::open`] delete files on the strength of it, so they first take the
+//! next number themselves ([`Log::fence`]): what was under way can then no longer be done.
+
+mod actions;
 
 use crate::StorageError;
-use crate::chunk::{Chunk, Facts, day_text};
+use crate::chunk::Chunk;
 use crate::files::{fsync_file, fsync_folder, make_folder};
 use crate::log::LogOffset;
-use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
-use arrow::datatypes::DataType as ArrowType;
+use crate::remote::Remote;
+use actions::{add_action, create, facts_of_file, parse_stats, partition_columns, remove_action};
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake::kernel::{Action, Add, DataType, PrimitiveType, Remove, StructField, Transaction};
+use deltalake::kernel::{Action, Transaction};
+use deltalake::logstore::{
+    LogStore, LogStoreFactory, ObjectStoreRef, StorageConfig, default_logstore, logstore_factories,
+};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use deltalake::{DeltaTable, DeltaTableError};
-use futures::TryStreamExt;
-use std::collections::{HashMap, HashSet};
+use deltalake::{DeltaResult, DeltaTable, DeltaTableBuilder, DeltaTableError};
+use futures::{StreamExt, TryStreamExt};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use url::Url;
 use whence_schema::{Table, UnixNanos};
 
 const APPLICATION: &str = "whence";
-/// Commits after which the Delta log is summed up in a checkpoint.
-const CHECKPOINT_COMMITS: &str = "50";
+/// Pause before a bucket is asked again what became of a commit.
+const SETTLE_PAUSE: Duration = Duration::from_secs(2);
+/// Chunks uploaded at a time.
+const UPLOADS: usize = 4;
 
-/// The Delta log of one table. Only one process writes it.
-#[derive(Debug)]
+/// The Delta log of one table. Only one process writes it. Clones share it.
+#[derive(Debug, Clone)]
 pub(crate) struct DeltaLog {
     table: Table,
     folder: PathBuf,
-    delta: DeltaTable,
+    remote: Option<Arc<Remote>>,
     /// Offset of the last commit that added rows.
-    offset: LogOffset,
+    offset: Arc<AtomicU64>,
+    log: Arc<Mutex<Log>>,
+}
+
+#[derive(Debug)]
+struct Log {
+    table: Table,
+    folder: PathBuf,
+    remote: Option<Arc<Remote>>,
+    delta: DeltaTable,
+    /// What became of the last commit is not known.
+    doubtful: bool,
 }
 
 impl DeltaLog {
-    /// Opens or makes the table below `root`; returns its chunks. With `tidy`, deletes files that are none of them.
-    pub(crate) async fn open(table: Table, root: &Path, tidy: bool) -> Result<(Self, Vec<Arc<Chunk>>), StorageError> {
+    /// Opens or makes the table below `root`, or in the bucket; returns its chunks. With `tidy`, deletes files that are
+    /// none of them.
+    pub(crate) async fn open(
+        table: Table,
+        root: &Path,
+        remote: Option<&Arc<Remote>>,
+        tidy: bool,
+    ) -> Result<(Self, Vec<Arc<Chunk>>), StorageError> {
         let folder = root.join(table.name());
         make_folder(&folder)?;
         let folder = folder.canonicalize().map_err(StorageError::file("resolve", &folder))?;
         let failed = StorageError::delta(table);
-        let url = deltalake::ensure_table_uri(folder.to_string_lossy()).map_err(&failed)?;
-        let delta = if has_commits(&folder) {
-            deltalake::open_table(url).await.map_err(&failed)?
-        } else {
-            let empty = DeltaTable::try_from_url(url).await.map_err(&failed)?;
-            let made = create(table, empty).await.map_err(&failed)?;
-            sync_log(&folder, 0)?;
-            fsync_folder(&folder)?;
-            made
+        let remote = remote.cloned();
+        let mut delta = match &remote {
+            Some(remote) => bucket_table(remote, table).map_err(&failed)?,
+            None => {
+                let url = deltalake::ensure_table_uri(folder.to_string_lossy()).map_err(&failed)?;
+                DeltaTable::try_from_url(url).await.map_err(&failed)?
+            }
         };
-        let mut log = Self { table, folder, delta, offset: LogOffset::default() };
-        log.offset = log.read_offset().await?;
+        let exists = match &remote {
+            Some(_) => delta.log_store().is_delta_table_location().await.map_err(&failed)?,
+            None => has_commits(&folder),
+        };
+        if exists {
+            delta.load().await.map_err(&failed)?;
+        } else {
+            delta = create(table, delta).await.map_err(&failed)?;
+            if remote.is_none() {
+                sync_log(&folder, 0)?;
+                fsync_folder(&folder)?;
+            }
+        }
+        let mut log = Log { table, folder: folder.clone(), remote: remote.clone(), delta, doubtful: false };
+        if tidy && remote.is_some() {
+            log.fence().await?;
+        }
+        let offset = log.read_offset().await?;
         let chunks = log.chunks().await?;
         if tidy {
-            log.delete_orphans(&chunks)?;
+            delete_orphans(&folder, &chunks)?;
         }
+        if let Some(remote) = &remote {
+            take_stock(remote, &chunks);
+            if tidy {
+                log.tidy_bucket(remote.clone(), &chunks);
+            }
+        }
+        let log = Self { table, folder, remote, offset: Arc::new(offset.0.into()), log: Arc::new(Mutex::new(log)) };
         Ok((log, chunks))
     }
 
@@ -66,30 +121,45 @@ impl DeltaLog {
 
     /// Up to which record the rows of this table are in chunks.
     pub(crate) fn offset(&self) -> LogOffset {
-        self.offset
+        LogOffset(self.offset.load(Ordering::Acquire))
     }
 
-    /// Publishes new chunks together with the offset up to which rows are now in chunks.
-    pub(crate) async fn add(&mut self, chunks: &[Arc<Chunk>], offset: LogOffset) -> Result<(), StorageError> {
+    /// Publishes new chunks together with the offset up to which rows are now in chunks. On failure they may be
+    /// published all the same, and can be given again.
+    pub(crate) async fn add(&self, chunks: &[Arc<Chunk>], offset: LogOffset) -> Result<(), StorageError> {
+        self.upload(chunks).await?;
+        let mut log = self.log.lock().await;
+        let mut chunks = chunks.to_vec();
+        if log.doubtful {
+            self.settle(&mut log).await?;
+            let published = log.active().await?;
+            chunks.retain(|chunk| !published.contains(&chunk.path));
+            if chunks.is_empty() {
+                return Ok(());
+            }
+        }
         let actions = chunks.iter().map(|chunk| Action::Add(add_action(chunk, true))).collect();
-        let properties = CommitProperties::default()
-            .with_application_transaction(Transaction::new(APPLICATION, i64::try_from(offset.0).unwrap_or(i64::MAX)));
-        let operation =
-            DeltaOperation::Write { mode: SaveMode::Append, partition_by: Some(partition_columns()), predicate: None };
-        if let Err(error) = self.commit(actions, properties, operation).await {
-            // A failure behind the commit itself (checkpoint, clean-up, fsync) must not add the chunks twice.
-            self.delta.update_state().await.map_err(StorageError::delta(self.table))?;
-            if self.read_offset().await? != offset || offset == self.offset {
+        if let Err(error) = log.commit(actions, properties(offset), append()).await {
+            // A failure behind the commit itself (checkpoint, clean-up, fsync, a lost answer) is none of the commit.
+            log.doubtful = true;
+            let known = self.offset();
+            if self.settle(&mut log).await.is_err() || self.offset() != offset || offset == known {
                 return Err(error);
             }
-            self.sync(self.delta.version().unwrap_or_default())?;
+            log.sync(log.delta.version().unwrap_or_default())?;
         }
-        self.offset = offset;
+        self.offset.store(offset.0, Ordering::Release);
         Ok(())
     }
 
-    /// Takes chunks out and puts others with the same rows (or none) in their place.
-    pub(crate) async fn replace(&mut self, old: &[Arc<Chunk>], new: &[Arc<Chunk>]) -> Result<(), StorageError> {
+    /// Takes chunks out and puts others with the same rows (or none) in their place. With a bucket that does not answer
+    /// this takes until it does, for whoever is told of a failure deletes the new files.
+    pub(crate) async fn replace(&self, old: &[Arc<Chunk>], new: &[Arc<Chunk>]) -> Result<(), StorageError> {
+        self.upload(new).await?;
+        let mut log = self.log.lock().await;
+        if log.doubtful {
+            self.settle(&mut log).await?;
+        }
         let same_rows = !new.is_empty();
         let now = UnixNanos::now().0 / 1_000_000;
         let mut actions: Vec<Action> =
@@ -100,17 +170,56 @@ impl DeltaLog {
         } else {
             DeltaOperation::Delete { predicate: None }
         };
-        if let Err(error) = self.commit(actions, CommitProperties::default(), operation).await {
-            self.delta.update_state().await.map_err(StorageError::delta(self.table))?;
-            let active: HashSet<PathBuf> = self.chunks().await?.iter().map(|chunk| chunk.path.clone()).collect();
-            if old.iter().any(|chunk| active.contains(&chunk.path)) {
-                return Err(error);
+        let Err(error) = log.commit(actions, CommitProperties::default(), operation).await else { return Ok(()) };
+        log.doubtful = true;
+        loop {
+            match self.was_replaced(&mut log, old).await {
+                Ok(true) => return log.sync(log.delta.version().unwrap_or_default()),
+                Ok(false) => return Err(error),
+                Err(doubt) => match &self.remote {
+                    None => return Err(doubt),
+                    Some(remote) if remote.closing() => {
+                        // The next start finds out; until then the files have to outlive this process.
+                        std::mem::forget(new.to_vec());
+                        return Err(doubt);
+                    }
+                    Some(_) => tokio::time::sleep(SETTLE_PAUSE).await,
+                },
             }
-            self.sync(self.delta.version().unwrap_or_default())?;
         }
+    }
+
+    /// Uploads what is not in the bucket yet, if there is one.
+    async fn upload(&self, chunks: &[Arc<Chunk>]) -> Result<(), StorageError> {
+        let Some(remote) = &self.remote else { return Ok(()) };
+        let missing: Vec<_> = chunks.iter().filter(|chunk| !chunk.uploaded()).cloned().collect();
+        let uploads = missing.into_iter().map(|chunk| upload_one(remote.clone(), chunk));
+        futures::stream::iter(uploads).buffer_unordered(UPLOADS).try_collect().await
+    }
+
+    /// Reads what the log says now.
+    async fn settle(&self, log: &mut Log) -> Result<(), StorageError> {
+        log.delta.update_state().await.map_err(StorageError::delta(self.table))?;
+        self.offset.store(log.read_offset().await?.0, Ordering::Release);
+        log.doubtful = false;
         Ok(())
     }
 
+    /// Whether chunks were taken out by a commit that failed; once it is known that they were not, they will not be.
+    async fn was_replaced(&self, log: &mut Log, old: &[Arc<Chunk>]) -> Result<bool, StorageError> {
+        self.settle(log).await?;
+        log.doubtful = true;
+        let mut active = log.active().await?;
+        if log.remote.is_some() && old.iter().any(|chunk| active.contains(&chunk.path)) {
+            log.fence().await?;
+            active = log.active().await?;
+        }
+        log.doubtful = false;
+        Ok(!old.iter().any(|chunk| active.contains(&chunk.path)))
+    }
+}
+
+impl Log {
     async fn commit(
         &mut self,
         actions: Vec<Action>,
@@ -118,8 +227,12 @@ impl DeltaLog {
         operation: DeltaOperation,
     ) -> Result<(), StorageError> {
         let failed = StorageError::delta(self.table);
-        let finished = CommitBuilder::from(properties)
-            .with_actions(actions)
+        let mut builder = CommitBuilder::from(properties).with_actions(actions);
+        if self.remote.is_some() {
+            // Nobody else writes the table: a taken number is this process's own commit, or that of the one before.
+            builder = builder.with_max_retries(0);
+        }
+        let finished = builder
             .build(Some(self.delta.snapshot().map_err(&failed)?), self.delta.log_store(), operation)
             .await
             .map_err(&failed)?;
@@ -128,10 +241,22 @@ impl DeltaLog {
         self.sync(version)
     }
 
+    /// Takes the next number with a commit that changes nothing, so that no commit still under way can have it.
+    async fn fence(&mut self) -> Result<(), StorageError> {
+        loop {
+            let before = self.delta.version();
+            let offset = self.read_offset().await?;
+            let Err(error) = self.commit(Vec::new(), properties(offset), append()).await else { return Ok(()) };
+            self.delta.update_state().await.map_err(StorageError::delta(self.table))?;
+            if self.delta.version() == before {
+                return Err(error);
+            }
+        }
+    }
+
     fn sync(&self, version: u64) -> Result<(), StorageError> {
-        let folder = self.folder.clone();
-        // A few small files: not worth a thread of their own.
-        sync_log(&folder, version)
+        // A few small files: not worth a thread of their own. A bucket has made durable what it acknowledged.
+        if self.remote.is_some() { Ok(()) } else { sync_log(&self.folder, version) }
     }
 
     async fn read_offset(&self) -> Result<LogOffset, StorageError> {
@@ -140,6 +265,10 @@ impl DeltaLog {
         let log_store = self.delta.log_store();
         let version = state.snapshot().transaction_version(log_store.as_ref(), APPLICATION).await.map_err(&failed)?;
         Ok(LogOffset(version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0)))
+    }
+
+    async fn active(&self) -> Result<HashSet<PathBuf>, StorageError> {
+        Ok(self.chunks().await?.iter().map(|chunk| chunk.path.clone()).collect())
     }
 
     async fn chunks(&self) -> Result<Vec<Arc<Chunk>>, StorageError> {
@@ -151,30 +280,97 @@ impl DeltaLog {
         while let Some(view) = views.try_next().await.map_err(&failed)? {
             let path = self.folder.join(view.path().as_ref());
             let bytes = u64::try_from(view.size()).unwrap_or(0);
-            let facts = view
-                .stats()
-                .and_then(|stats| parse_stats(&stats, bytes))
-                .map_or_else(|| facts_of_file(&path, bytes), Ok)?;
+            let facts = match (view.stats().and_then(|stats| parse_stats(&stats, bytes)), &self.remote) {
+                (Some(facts), _) => facts,
+                (None, None) => facts_of_file(&path, bytes)?,
+                (None, Some(remote)) => {
+                    remote.fetch(&path).await?;
+                    facts_of_file(&path, bytes)?
+                }
+            };
             let chunk = Chunk::at(path.clone(), facts).ok_or_else(|| StorageError::Incompatible {
                 path,
                 reason: "not written by whence: remove it from the Delta table".to_owned(),
             })?;
+            if let Some(remote) = &self.remote {
+                chunk.is_in(remote);
+            }
             chunks.push(Arc::new(chunk));
         }
         chunks.sort_by(|a, b| (a.day, a.bucket, &a.path).cmp(&(b.day, b.bucket, &b.path)));
         Ok(chunks)
     }
 
-    fn delete_orphans(&self, chunks: &[Arc<Chunk>]) -> Result<(), StorageError> {
-        let known: HashSet<&Path> = chunks.iter().map(|chunk| chunk.path.as_path()).collect();
-        for path in parquet_files(&self.folder)? {
-            if !known.contains(path.as_path()) {
-                tracing::info!(path = %path.display(), "deleting a chunk that was never published or was replaced");
-                std::fs::remove_file(&path).map_err(StorageError::file("delete", &path))?;
+    /// Begins to delete objects that are no chunks of the table. A start does not wait for it, nor does it fail.
+    fn tidy_bucket(&self, remote: Arc<Remote>, chunks: &[Arc<Chunk>]) {
+        let known = remote.keys(chunks.iter().map(|chunk| chunk.path.as_path()));
+        let (table, version) = (self.table, self.delta.version().unwrap_or_default());
+        tokio::spawn(async move {
+            if let Err(error) = remote.tidy(table, version, known).await {
+                tracing::warn!(%error, table = table.name(), "what is left over in the bucket stays until the next start");
             }
-        }
-        Ok(())
+        });
     }
+}
+
+async fn upload_one(remote: Arc<Remote>, chunk: Arc<Chunk>) -> Result<(), StorageError> {
+    remote.upload(&chunk.path).await?;
+    chunk.is_in(&remote);
+    Ok(())
+}
+
+/// A table in a bucket, not loaded yet.
+fn bucket_table(remote: &Remote, table: Table) -> Result<DeltaTable, DeltaTableError> {
+    let scheme = Url::parse("s3://").map_err(|error| DeltaTableError::generic(error.to_string()))?;
+    logstore_factories().entry(scheme).or_insert_with(|| Arc::new(ConditionalPuts));
+    let url = remote.bucket().table_url(table);
+    DeltaTableBuilder::from_url(url.clone())?.with_storage_backend(remote.bucket().store().clone(), url).build()
+}
+
+/// Commits by conditional puts, which every bucket that is used here has.
+struct ConditionalPuts;
+
+impl LogStoreFactory for ConditionalPuts {
+    fn with_options(
+        &self,
+        prefixed_store: ObjectStoreRef,
+        root_store: ObjectStoreRef,
+        location: &Url,
+        options: &StorageConfig,
+    ) -> DeltaResult<Arc<dyn LogStore>> {
+        Ok(default_logstore(prefixed_store, root_store, location, options))
+    }
+}
+
+/// Enters local copies of chunks in the books of the cache; those of another size are none.
+fn take_stock(remote: &Remote, chunks: &[Arc<Chunk>]) {
+    for chunk in chunks {
+        match std::fs::metadata(&chunk.path) {
+            Ok(file) if file.len() == chunk.bytes => remote.cached(&chunk.path, chunk.bytes),
+            Ok(_) => drop(std::fs::remove_file(&chunk.path)),
+            Err(_) => {}
+        }
+    }
+}
+
+fn properties(offset: LogOffset) -> CommitProperties {
+    CommitProperties::default()
+        .with_application_transaction(Transaction::new(APPLICATION, i64::try_from(offset.0).unwrap_or(i64::MAX)))
+}
+
+fn append() -> DeltaOperation {
+    DeltaOperation::Write { mode: SaveMode::Append, partition_by: Some(partition_columns()), predicate: None }
+}
+
+fn delete_orphans(folder: &Path, chunks: &[Arc<Chunk>]) -> Result<(), StorageError> {
+    let known: HashSet<&Path> = chunks.iter().map(|chunk| chunk.path.as_path()).collect();
+    for path in parquet_files(folder)? {
+        if !known.contains(path.as_path()) {
+            tracing::info!(path = %path.display(), "deleting a chunk that was never published or was replaced");
+            std::fs::remove_file(&path).map_err(StorageError::file("delete", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Chunk files on disk, whole and partial: `day=*/bucket=*/*`. Blocks.
@@ -199,137 +395,6 @@ pub(crate) fn parquet_files(table_folder: &Path) -> Result<Vec<PathBuf>, Storage
 
 fn has_commits(folder: &Path) -> bool {
     std::fs::read_dir(folder.join("_delta_log")).is_ok_and(|mut entries| entries.next().is_some())
-}
-
-fn partition_columns() -> Vec<String> {
-    vec!["day".to_owned(), "bucket".to_owned()]
-}
-
-async fn create(table: Table, empty: DeltaTable) -> Result<DeltaTable, DeltaTableError> {
-    let primitive = |kind| DataType::Primitive(kind);
-    let mut columns: Vec<StructField> = table
-        .stored_schema()
-        .fields()
-        .iter()
-        .map(|field| StructField::new(field.name(), primitive(delta_type(field.data_type())), field.is_nullable()))
-        .collect();
-    columns.push(StructField::new("day", primitive(PrimitiveType::Date), true));
-    columns.push(StructField::new("bucket", primitive(PrimitiveType::Integer), true));
-    let properties = [
-        ("delta.checkpointInterval", CHECKPOINT_COMMITS),
-        ("delta.logRetentionDuration", "interval 1 hours"),
-        ("delta.deletedFileRetentionDuration", "interval 1 hours"),
-        ("delta.enableExpiredLogCleanup", "true"),
-        ("delta.dataSkippingStatsColumns", "timestamp"),
-    ];
-    empty
-        .create()
-        .with_table_name(table.name())
-        .with_columns(columns)
-        .with_partition_columns(partition_columns())
-        .with_configuration(properties.map(|(key, value)| (key.to_owned(), Some(value.to_owned()))))
-        .await
-}
-
-fn delta_type(arrow: &ArrowType) -> PrimitiveType {
-    match arrow {
-        ArrowType::Timestamp(_, _) => PrimitiveType::Timestamp,
-        ArrowType::Int16 => PrimitiveType::Short,
-        ArrowType::Int32 => PrimitiveType::Integer,
-        ArrowType::Int64 => PrimitiveType::Long,
-        ArrowType::Float32 => PrimitiveType::Float,
-        ArrowType::Float64 => PrimitiveType::Double,
-        ArrowType::FixedSizeBinary(_) | ArrowType::Binary => PrimitiveType::Binary,
-        _ => PrimitiveType::String,
-    }
-}
-
-fn partition_values(chunk: &Chunk) -> HashMap<String, Option<String>> {
-    HashMap::from([
-        ("day".to_owned(), Some(day_text(chunk.day))),
-        ("bucket".to_owned(), Some(chunk.bucket.to_string())),
-    ])
-}
-
-fn add_action(chunk: &Chunk, data_change: bool) -> Add {
-    let time = |nanos: UnixNanos| {
-        let micros = nanos.micros();
-        let (day, rest) = (micros.div_euclid(86_400_000_000), micros.rem_euclid(86_400_000_000));
-        let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
-        let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-        format!("{}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z", day_text(day as i32))
-    };
-    let stats = serde_json::json!({
-        "numRecords": chunk.rows,
-        "minValues": { "timestamp": time(chunk.min_time) },
-        "maxValues": { "timestamp": time(chunk.max_time) },
-        "nullCount": { "timestamp": 0 },
-    });
-    Add {
-        path: chunk.relative_path(),
-        partition_values: partition_values(chunk),
-        size: i64::try_from(chunk.bytes).unwrap_or(i64::MAX),
-        modification_time: chunk.created_seconds.saturating_mul(1_000),
-        data_change,
-        stats: Some(stats.to_string()),
-        tags: None,
-        deletion_vector: None,
-        base_row_id: None,
-        default_row_commit_version: None,
-        clustering_provider: None,
-    }
-}
-
-fn remove_action(chunk: &Chunk, data_change: bool, now_millis: i64) -> Remove {
-    Remove {
-        path: chunk.relative_path(),
-        data_change,
-        deletion_timestamp: Some(now_millis),
-        extended_file_metadata: Some(true),
-        partition_values: Some(partition_values(chunk)),
-        size: Some(i64::try_from(chunk.bytes).unwrap_or(i64::MAX)),
-        ..Remove::default()
-    }
-}
-
-fn parse_stats(stats: &str, bytes: u64) -> Option<Facts> {
-    let stats: serde_json::Value = serde_json::from_str(stats).ok()?;
-    let micros = |key: &str| {
-        let nanos = string_to_timestamp_nanos(stats.get(key)?.get("timestamp")?.as_str()?).ok()?;
-        Some(nanos.div_euclid(1_000))
-    };
-    Some(Facts {
-        rows: stats.get("numRecords")?.as_u64()?,
-        bytes,
-        min_micros: micros("minValues")?,
-        max_micros: micros("maxValues")?,
-    })
-}
-
-/// For chunks whose statistics the Delta log does not have (or not within the range of nanoseconds).
-fn facts_of_file(path: &Path, bytes: u64) -> Result<Facts, StorageError> {
-    use parquet::file::reader::FileReader;
-    use parquet::file::statistics::Statistics;
-    let file = std::fs::File::open(path).map_err(StorageError::file("open", path))?;
-    let reader =
-        parquet::file::serialized_reader::SerializedFileReader::new(file).map_err(StorageError::chunk(path))?;
-    let metadata = reader.metadata();
-    let mut facts = Facts {
-        rows: metadata.file_metadata().num_rows().unsigned_abs(),
-        bytes,
-        min_micros: i64::MAX,
-        max_micros: i64::MIN,
-    };
-    for group in metadata.row_groups() {
-        match group.column(whence_schema::tables::events::column::TIMESTAMP).statistics() {
-            Some(Statistics::Int64(values)) => {
-                facts.min_micros = facts.min_micros.min(values.min_opt().copied().unwrap_or(i64::MIN));
-                facts.max_micros = facts.max_micros.max(values.max_opt().copied().unwrap_or(i64::MAX));
-            }
-            _ => (facts.min_micros, facts.max_micros) = (i64::MIN, i64::MAX),
-        }
-    }
-    Ok(facts)
 }
 
 /// Makes commit `version`, and a checkpoint made with it, durable: object_store does not. Blocks.

@@ -64,6 +64,16 @@ pub enum StorageError {
         /// Why.
         source: Box<deltalake::DeltaTableError>,
     },
+    /// A bucket cannot be read or written.
+    #[error("cannot {action} {location}: {source}: what was acknowledged is in the log or in the bucket; check the endpoint and the credentials if this goes on")]
+    ObjectStore {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which object or bucket.
+        location: String,
+        /// Why not.
+        source: object_store::Error,
+    },
     /// The control database failed.
     #[error("control database: {0}")]
     Control(#[from] sqlx::Error),
@@ -89,6 +99,7 @@ impl StorageError {
         match self {
             Self::Overloaded { .. } | Self::LogPoisoned(_) | Self::Recovering { .. } | Self::Closed => true,
             Self::File { .. } | Self::Control(_) | Self::Delta { .. } | Self::Task(_) => true,
+            Self::ObjectStore { source, .. } => crate::remote::is_unavailable(source),
             Self::Locked { .. } | Self::Arrow(_) | Self::Chunk { .. } => false,
             Self::Incompatible { .. } | Self::CrashPoint(_) => false,
         }

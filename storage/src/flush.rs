@@ -28,7 +28,7 @@ use crate::control::{Control, Unsaved};
 use crate::delta::DeltaLog;
 use crate::digests::{DigestJournal, ServingSeconds};
 use crate::jobs::JobKind;
-use crate::log::{Command, Sealed};
+use crate::log::{Command, LogOffset, Sealed};
 use crate::state::{Shared, count};
 use crate::{Chunk, CrashPoint, StorageError};
 use std::fs::File;
@@ -43,8 +43,9 @@ use whence_schema::Table;
 const TICK: Duration = Duration::from_millis(500);
 /// How long a commit waits for the correlator.
 const CORRELATOR_PATIENCE: Duration = Duration::from_secs(60);
-/// Pause after a failure.
+/// Pause after a failure; doubled from one to the next while a bucket does not answer.
 const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// How often retention looks for old chunks.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -76,6 +77,7 @@ pub(crate) struct ChunkWriter {
     /// Since when there has been something to commit.
     dirty_since: Option<Instant>,
     retry_at: Instant,
+    retry_pause: Duration,
     retention_at: Instant,
     pub(crate) joining: Option<Joining>,
     /// The directory stays taken while this may write.
@@ -111,6 +113,7 @@ impl ChunkWriter {
             last_commit: now,
             dirty_since: None,
             retry_at: now,
+            retry_pause: RETRY,
             retention_at: now,
             joining: None,
             _lock: parts.lock,
@@ -145,10 +148,12 @@ impl ChunkWriter {
 
     /// Frees memory: by a commit if one is due, else by writing chunks only.
     async fn relieve(&mut self) {
-        if !self.shared.needs_relief() || Instant::now() < self.retry_at {
+        let paused = Instant::now() < self.retry_at;
+        // A bucket that does not answer is no reason to keep rows in memory.
+        if !self.shared.needs_relief() || (paused && !self.bucket_fails()) {
             return;
         }
-        let due = self.last_commit.elapsed() >= self.shared.options.commit_interval;
+        let due = !paused && self.last_commit.elapsed() >= self.shared.options.commit_interval;
         let outcome = if due { self.commit().await } else { self.flush().await };
         self.note(&outcome);
     }
@@ -183,8 +188,15 @@ impl ChunkWriter {
         if let Err(error) = outcome {
             count(&self.shared.counters.commit_failures);
             tracing::error!(%error, "rows stay in memory and in the log; trying again");
-            self.retry_at = Instant::now() + RETRY;
+            self.retry_pause = if self.bucket_fails() { (self.retry_pause * 2).min(LONGEST_RETRY) } else { RETRY };
+            self.retry_at = Instant::now() + self.retry_pause;
+        } else {
+            self.retry_pause = RETRY;
         }
+    }
+
+    fn bucket_fails(&self) -> bool {
+        self.shared.remote.as_ref().is_some_and(|remote| remote.bucket().trouble().is_some())
     }
 
     async fn seal(&self, everything: bool) -> Result<Sealed, StorageError> {
@@ -231,6 +243,10 @@ impl ChunkWriter {
     }
 
     async fn commit_steps(&mut self) -> Result<(), StorageError> {
+        if let Some(remote) = self.shared.remote.clone().filter(|_| self.bucket_fails()) {
+            // Before anything is sealed: a chunk for every try would be too many.
+            remote.probe().await?;
+        }
         let sealed = self.seal(true).await?;
         let earlier = std::mem::take(&mut self.unsaved);
         self.unsaved = sealed.unsaved;
@@ -243,15 +259,7 @@ impl ChunkWriter {
         self.write_sealed().await?;
         self.crash_point(CrashPoint::ChunksWritten)?;
 
-        let points = [CrashPoint::EventsCommitted, CrashPoint::MetricsCommitted, CrashPoint::CorrelationsCommitted];
-        for (table, point) in Table::ALL.into_iter().zip(points) {
-            let chunks = &mut self.uncommitted[table as usize];
-            if !chunks.is_empty() {
-                self.tables[table as usize].add(chunks, offset).await?;
-                chunks.clear();
-            }
-            self.crash_point(point)?;
-        }
+        self.publish(offset).await?;
         self.save_digests().await?;
         self.crash_point(CrashPoint::DigestsSaved)?;
 
@@ -271,6 +279,53 @@ impl ChunkWriter {
         self.last_commit = Instant::now();
         self.dirty_since = None;
         Ok(())
+    }
+
+    /// Step 3. What is written to chunks meanwhile waits for the next commit.
+    async fn publish(&mut self, offset: LogOffset) -> Result<(), StorageError> {
+        let points = [CrashPoint::EventsCommitted, CrashPoint::MetricsCommitted, CrashPoint::CorrelationsCommitted];
+        for (table, point) in Table::ALL.into_iter().zip(points) {
+            let chunks = self.uncommitted[table as usize].clone();
+            if !chunks.is_empty() {
+                let (log, added) = (self.tables[table as usize].clone(), chunks.clone());
+                self.relieving(async move { log.add(&added, offset).await }).await?;
+                self.uncommitted[table as usize].retain(|chunk| !chunks.iter().any(|other| Arc::ptr_eq(other, chunk)));
+            }
+            self.crash_point(point)?;
+        }
+        Ok(())
+    }
+
+    /// Takes chunks out of a table and puts others in their place.
+    pub(crate) async fn replace(
+        &mut self,
+        table: Table,
+        old: &[Arc<Chunk>],
+        new: &[Arc<Chunk>],
+    ) -> Result<(), StorageError> {
+        let (log, old, new) = (self.tables[table as usize].clone(), old.to_vec(), new.to_vec());
+        self.relieving(async move { log.replace(&old, &new).await }).await
+    }
+
+    /// Waits for work that may take as long as a bucket wants, and frees memory meanwhile.
+    async fn relieving<T: Send + 'static>(
+        &mut self,
+        work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let shared = self.shared.clone();
+        let mut task = tokio::spawn(work);
+        loop {
+            tokio::select! {
+                done = &mut task => {
+                    return done.unwrap_or_else(|error| Err(StorageError::Task(format!("Delta commit: {error}"))));
+                }
+                () = shared.relief_wanted.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+            if shared.needs_relief() && let Err(error) = self.flush().await {
+                tracing::error!(%error, "rows stay in memory and in the log");
+            }
+        }
     }
 
     async fn await_correlator(

@@ -1,5 +1,6 @@
 //! How a store is to behave. Defaults do not depend on the machine.
 
+use crate::Bucket;
 use std::path::PathBuf;
 use std::time::Duration;
 use whence_schema::{Table, UnixNanos};
@@ -52,6 +53,9 @@ impl Retention {
 pub struct StoreOptions {
     /// Data directory; made when missing. Default `./data`.
     pub path: PathBuf,
+    /// Where the tables are, when they are not in the data directory too. That then holds the log, the control database
+    /// and copies of chunks. Default: none.
+    pub bucket: Option<Bucket>,
     /// What an acknowledged request survives. Default [`Durability::Fsync`].
     pub durability: Durability,
     /// Bytes for queued requests, memtables, rows being written and the correlator's queue together. Beyond it,
@@ -85,6 +89,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             path: PathBuf::from("./data"),
+            bucket: None,
             durability: Durability::default(),
             memory_bytes: 768 << 20,
             memtable_bytes: 96 << 20,

@@ -59,7 +59,7 @@ impl ChunkWriter {
             let counts = blocking("retention", move || counted.iter().map(|chunk| count_chunk(table, chunk)).collect());
             let counts: Vec<(String, RowCounts)> = counts.await?;
             self.control.expire(&counts).await?;
-            self.tables[table as usize].replace(&old, &[]).await?;
+            self.replace(table, &old, &[]).await?;
             self.shared.change(|state| state.replace_chunks(table, &old, &[]));
             tracing::info!(table = table.name(), chunks = old.len(), "dropped chunks beyond retention");
             dropped += old.len();

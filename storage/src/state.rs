@@ -9,6 +9,7 @@ use crate::memtable::Batches;
 use crate::memtable::correlations::CorrelationsMemtable;
 use crate::memtable::events::{EventsMemtable, count_signals};
 use crate::memtable::metrics::MetricsMemtable;
+use crate::remote::Remote;
 use crate::{Chunk, Snapshot, StorageError, StoreOptions, TableSnapshot, TailRows};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -21,6 +22,8 @@ use whence_schema::{AssetSighting, RequestDigest, Rows, Signal, Table, TenantId,
 /// What every part of the store shares.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// The bucket, when the tables are in one.
+    pub(crate) remote: Option<Arc<Remote>>,
     pub(crate) options: StoreOptions,
     pub(crate) memory: Arc<Memory>,
     pub(crate) state: Mutex<State>,

@@ -13,8 +13,9 @@ use crate::memory::Memory;
 use crate::memtable::batch_bytes;
 use crate::memtable::metrics::MetricsMemtable;
 use crate::recovery::Offsets;
+use crate::remote::{Bound, Remote, bind, refuse_without_bucket};
 use crate::state::{Counters, Shared, State};
-use crate::{JobRecord, Recovery, Snapshot, StorageError, StoreOptions, TableSnapshot, Tail};
+use crate::{Bucket, BucketStatistics, Chunk, JobRecord, Recovery, Snapshot, StorageError, StoreOptions, TableSnapshot, Tail};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parking_lot::Mutex;
@@ -29,6 +30,8 @@ use whence_schema::{MappedRequest, Rows, Signal, Table, TenantId, UnixNanos};
 
 /// Time a client is told to wait while memory is full: about what writing a chunk takes.
 const OVERLOAD_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before a bucket is asked again at the start.
+const BUCKET_PAUSE: Duration = Duration::from_secs(2);
 const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 /// Fixed cost of a request on its way, beside its bytes.
 const REQUEST_BYTES: usize = 1_024;
@@ -123,11 +126,22 @@ impl Store {
     pub async fn open(options: StoreOptions) -> Result<Opened, StorageError> {
         let root = options.path.clone();
         let lock = Arc::new(blocking("open", move || make_folder(&root).and_then(|()| lock_directory(&root))).await?);
+        let (remote, bound) = match options.bucket.clone() {
+            Some(bucket) => attach(&options.path, bucket).await?,
+            None => {
+                refuse_without_bucket(&options.path)?;
+                (None, Bound::AsBefore)
+            }
+        };
         let control = Control::open(&options.path).await?;
         let saved = control.offset().await?;
-        let (events, events_chunks) = DeltaLog::open(Table::Events, &options.path, true).await?;
-        let (metrics, metrics_chunks) = DeltaLog::open(Table::Metrics, &options.path, true).await?;
-        let (correlations, correlations_chunks) = DeltaLog::open(Table::Correlations, &options.path, true).await?;
+        let (events, events_chunks) = open_table(Table::Events, &options.path, remote.as_ref()).await?;
+        let (metrics, metrics_chunks) = open_table(Table::Metrics, &options.path, remote.as_ref()).await?;
+        let (correlations, correlations_chunks) =
+            open_table(Table::Correlations, &options.path, remote.as_ref()).await?;
+        if bound == Bound::TakenOver {
+            tell_of_loss(&options, events_chunks.iter().chain(&metrics_chunks).chain(&correlations_chunks));
+        }
         let offsets = Offsets {
             saved,
             events: events.offset().max(saved),
@@ -147,6 +161,7 @@ impl Store {
         }
         let correlator_state = control.correlator().await?;
         let shared = Arc::new(Shared {
+            remote,
             memory: Memory::new(options.memory_bytes),
             state: Mutex::new(state),
             relief_wanted: Notify::new(),
@@ -320,6 +335,9 @@ impl Store {
 
     async fn stop(&self, commit: bool) -> Result<(), StorageError> {
         self.inner.shared.closed.store(true, Ordering::Release);
+        if let Some(remote) = &self.inner.shared.remote {
+            remote.close();
+        }
         let (reply, answer) = oneshot::channel();
         let outcome = match self.inner.writer.send(flush::Request::Stop { commit, reply }) {
             Ok(()) => answer.await.unwrap_or(Err(StorageError::Closed)),
@@ -378,6 +396,17 @@ impl Store {
         statistics
     }
 
+    /// Numbers about the bucket, if there is one.
+    pub fn bucket_statistics(&self) -> Option<BucketStatistics> {
+        self.inner.shared.remote.as_ref().map(|remote| remote.statistics())
+    }
+
+    /// The local file system for readers of chunks that go through `object_store`: chunks that are in the bucket only
+    /// are fetched when they are read. `None` when all chunks are local.
+    pub fn chunk_files(&self) -> Option<Arc<dyn object_store::ObjectStore>> {
+        self.inner.shared.remote.as_ref().map(Remote::chunk_files)
+    }
+
     fn check_open(&self) -> Result<(), StorageError> {
         if self.inner.shared.closed.load(Ordering::Acquire) {
             return Err(StorageError::Closed);
@@ -398,6 +427,50 @@ impl Drop for Inner {
         self.shared.closed.store(true, Ordering::Release);
         let _ = self.log.send(Command::Stop);
     }
+}
+
+/// Joins folder and bucket. Waits for a bucket that does not answer, since nothing can be served without its tables.
+async fn attach(folder: &Path, bucket: Bucket) -> Result<(Option<Arc<Remote>>, Bound), StorageError> {
+    let bound = patiently(&bucket, || bind(folder, &bucket)).await?;
+    let folder = folder.canonicalize().map_err(StorageError::file("resolve", folder))?;
+    Ok((Some(Remote::new(bucket, folder)), bound))
+}
+
+async fn open_table(
+    table: Table,
+    path: &Path,
+    remote: Option<&Arc<Remote>>,
+) -> Result<(DeltaLog, Vec<Arc<Chunk>>), StorageError> {
+    let Some(to) = remote else { return DeltaLog::open(table, path, None, true).await };
+    patiently(to.bucket(), || DeltaLog::open(table, path, remote, true)).await
+}
+
+/// Does `work` again for as long as it fails because the bucket does not answer.
+async fn patiently<T, F: Future<Output = Result<T, StorageError>>>(
+    bucket: &Bucket,
+    work: impl Fn() -> F,
+) -> Result<T, StorageError> {
+    loop {
+        match work().await {
+            Err(error) if error.is_retryable() && bucket.trouble().is_some() && !bucket.refused() => {
+                tracing::warn!(bucket = bucket.url(), %error, "waiting for the bucket: nothing is served before it answers");
+                tokio::time::sleep(BUCKET_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn tell_of_loss<'a>(options: &StoreOptions, chunks: impl Iterator<Item = &'a Arc<Chunk>>) {
+    let (chunks, rows) = chunks.fold((0_u64, 0_u64), |(chunks, rows), chunk| (chunks + 1, rows + chunk.rows));
+    tracing::warn!(
+        folder = %options.path.display(),
+        chunks,
+        rows,
+        "the bucket has tables and the local folder is empty: the tables are taken over as they are. What only the folder of \
+         before knew is lost: requests not yet committed, the ledger, asset metadata, digests of recent requests (one sent \
+         again is stored again), last values of cumulative metrics, and links still waiting for their other end"
+    );
 }
 
 type Files = (LogWriter, Vec<crate::log::Segment>, Vec<String>, Digests, DigestJournal, crate::digests::ServingSeconds);

@@ -69,7 +69,7 @@ pub async fn verify(path: &Path) -> Result<VerifyReport, StorageError> {
     let mut found = RowCounts::default();
     let mut active = HashSet::new();
     for table in Table::ALL {
-        match DeltaLog::open(table, path, false).await {
+        match DeltaLog::open(table, path, None, false).await {
             Ok((log, chunks)) => {
                 offsets[table as usize] = log.offset().max(saved);
                 active.extend(chunks.iter().map(|chunk| expired_name(table, chunk)));

@@ -76,10 +76,15 @@ impl Drop for ChunkFile {
     }
 }
 
+/// Checksum that the content of a chunk must have, from its name.
+pub(crate) fn checksum_in_name(path: &Path) -> Option<u64> {
+    u64::from_str_radix(path.file_stem()?.to_str()?.rsplit('-').next()?, 16).ok()
+}
+
 /// True when the content is what was written. Blocks.
 pub(crate) fn is_intact(path: &Path) -> Result<bool, StorageError> {
     let failed = || StorageError::file("read", path);
-    let expected = path.file_stem().and_then(|stem| u64::from_str_radix(stem.to_str()?.rsplit('-').next()?, 16).ok());
+    let expected = checksum_in_name(path);
     let mut file = File::open(path).map_err(StorageError::file("open", path))?;
     let mut hasher = Xxh3::new();
     let mut buffer = vec![0; 1 << 20];
