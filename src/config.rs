@@ -4,9 +4,11 @@
 //! [`Config::default`].
 
 mod load;
+mod object_store;
 mod units;
 
 pub use load::{ConfigError, load};
+pub use object_store::ObjectStore;
 pub use units::Age;
 
 use serde::Deserialize;
@@ -119,8 +121,12 @@ pub enum Durability {
 pub struct Hypertables {
     /// Kind of store.
     pub storage: StorageKind,
-    /// Its directory.
+    /// Its directory, or the bucket its tables are in.
     pub path: PathBuf,
+    /// Directory of log, control database and cached chunks when `path` is a bucket; without effect else.
+    pub local_path: PathBuf,
+    /// How to reach the bucket.
+    pub s3: ObjectStore,
     /// When a request is acknowledged.
     pub durability: Durability,
     /// Log buffers, memtable and correlator windows together, in MiB (64 to 1,048,576).
@@ -140,6 +146,8 @@ impl Default for Hypertables {
         Self {
             storage: StorageKind::Embedded,
             path: PathBuf::from("./data"),
+            local_path: PathBuf::from("./data"),
+            s3: ObjectStore::default(),
             durability: Durability::Fsync,
             memory_mib: 1_024,
             max_disk_gib: 0,
@@ -325,6 +333,8 @@ impl Config {
                 remedy,
             ));
         }
+        range("exporters.hypertables.s3.cache_mib", store.s3.cache_mib, 1, 1 << 30)?;
+        store.bucket()?;
         range("exporters.hypertables.max_series", store.max_series, 1, 100_000_000)?;
         range("extensions.query.memory_mib", self.extensions.query.memory_mib, 16, 1 << 20)?;
         let protocols = &self.receivers.otlp.protocols;

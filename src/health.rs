@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use whence_correlator::CorrelatorStatistics;
 use whence_otlp_receiver::Ingest;
 use whence_schema::Relation;
-use whence_storage::Store;
+use whence_storage::{Bucket, Store};
 
 /// Where the numbers of the own metrics come from.
 #[derive(Debug, Clone)]
@@ -31,6 +31,7 @@ pub struct Health {
     replayed_bytes: AtomicU64,
     total_bytes: AtomicU64,
     sources: OnceLock<Sources>,
+    bucket: OnceLock<Bucket>,
 }
 
 const RECOVERING: u8 = 0;
@@ -41,6 +42,11 @@ impl Health {
     pub fn recovering(&self, replayed_bytes: u64, total_bytes: u64) {
         self.replayed_bytes.store(replayed_bytes, Ordering::Relaxed);
         self.total_bytes.store(total_bytes, Ordering::Relaxed);
+    }
+
+    /// The tables are in this bucket.
+    pub fn depends_on(&self, bucket: Bucket) {
+        let _ = self.bucket.set(bucket);
     }
 
     /// All ports are open.
@@ -61,7 +67,7 @@ pub fn health_router(health: Arc<Health>) -> Router {
 }
 
 async fn show_health(State(health): State<Arc<Health>>) -> Response {
-    let (status, body) = match health.stage.load(Ordering::Acquire) {
+    let (status, mut body) = match health.stage.load(Ordering::Acquire) {
         RECOVERING => {
             let (done, total) =
                 (health.replayed_bytes.load(Ordering::Relaxed), health.total_bytes.load(Ordering::Relaxed));
@@ -71,6 +77,11 @@ async fn show_health(State(health): State<Arc<Health>>) -> Response {
         READY => (StatusCode::OK, serde_json::json!({"status": "ready"})),
         _ => (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({"status": "stopping"})),
     };
+    // Ready all the same: what is accepted is in the log and in local chunks, and goes to the bucket once it answers.
+    if let Some(bucket) = health.bucket.get() {
+        body["bucket"] =
+            bucket.trouble().map_or_else(|| "answers".to_owned(), |error| format!("fails: {error}")).into();
+    }
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
@@ -137,6 +148,14 @@ fn metrics_text(sources: &Sources) -> String {
     );
     metric("whence_correlator_looked_up_spans_total", c, "Spans looked up in the store.", correlator.looked_up_spans());
     metric("whence_correlator_lag_nanoseconds", g, "From accepting to linking.", correlator.lag_nanos());
+    if let Some(bucket) = sources.store.bucket_statistics() {
+        metric("whence_bucket_available", g, "1 while the bucket answers.", bucket.available.into());
+        metric("whence_bucket_requests_total", c, "Requests to the bucket, retries not counted.", bucket.requests);
+        metric("whence_bucket_failed_requests_total", c, "Those that failed after all retries.", bucket.failures);
+        metric("whence_bucket_uploaded_bytes_total", c, "Bytes of chunks uploaded.", bucket.uploaded_bytes);
+        metric("whence_bucket_downloaded_bytes_total", c, "Bytes of chunks fetched again.", bucket.downloaded_bytes);
+        metric("whence_bucket_cached_bytes", g, "Bytes of the bucket's chunks on local disk.", bucket.cached_bytes);
+    }
     let name = "whence_correlator_links_total";
     let _ = writeln!(out, "# HELP {name} Links stored, by relation.\n# TYPE {name} counter");
     for relation in Relation::ALL {

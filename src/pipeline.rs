@@ -58,7 +58,11 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
 
     let rules = config.exporters.hypertables.mapping_rules.clone().unwrap_or_else(default_rules);
     let mapper = Arc::new(Mapper::new(rules));
-    let Opened { store, tail, recovery, correlator_state } = Store::open(store_options(config)).await?;
+    let options = store_options(config)?;
+    if let Some(bucket) = &options.bucket {
+        health.depends_on(bucket.clone());
+    }
+    let Opened { store, tail, recovery, correlator_state } = Store::open(options).await?;
     let correlator = Correlator::new(store.clone(), correlator_state, correlator_options(config));
     let statistics = correlator.statistics();
     let correlator = named("correlator", async move { Ok(correlator.run(tail).await?) });
@@ -171,12 +175,13 @@ fn serve_router(name: &'static str, listener: TcpListener, router: axum::Router,
     Named { name, task: serving }
 }
 
-fn store_options(config: &Config) -> StoreOptions {
+fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
     let store = &config.exporters.hypertables;
     let StorageKind::Embedded = store.storage;
     let memory = store.memory_mib << 20;
-    StoreOptions {
-        path: store.path.clone(),
+    Ok(StoreOptions {
+        path: store.folder().to_owned(),
+        bucket: store.bucket()?,
         durability: match store.durability {
             Durability::Fsync => whence_storage::Durability::Fsync,
             Durability::Os => whence_storage::Durability::Os,
@@ -191,7 +196,7 @@ fn store_options(config: &Config) -> StoreOptions {
         },
         series_limit: store.max_series,
         ..StoreOptions::default()
-    }
+    })
 }
 
 fn correlator_options(config: &Config) -> CorrelatorOptions {

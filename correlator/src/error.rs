@@ -51,6 +51,11 @@ pub enum CorrelatorError {
 }
 
 impl CorrelatorError {
+    /// True when it would have needed a bucket that does not answer.
+    pub(crate) fn needs_bucket(&self) -> bool {
+        matches!(self, Self::Storage { source, .. } if source.needs_bucket())
+    }
+
     /// True when the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Storage { source, .. } if source.is_retryable())

@@ -198,7 +198,9 @@ impl Correlator {
             return;
         }
         let Some(waited) = self.started.elapsed().checked_sub(self.options.lookup_after) else { return };
-        let due = self.linker.due(Moment(waited.as_millis() as u64), LOOKUP_SPANS);
+        // While look-ups fail, further ends wait where their number is bounded.
+        let spans = if lookups.failed.is_empty() { LOOKUP_SPANS } else { 0 };
+        let due = self.linker.due(Moment(waited.as_millis() as u64), spans);
         let asked: u64 = due.iter().map(|lookup| lookup.ids.len() as u64).sum();
         CorrelatorStatistics::add(&self.statistics.looked_up, asked);
         let mut due: Vec<(SpanLookup, u32)> = due.into_iter().map(|lookup| (lookup, 0)).collect();
@@ -221,6 +223,8 @@ impl Correlator {
         let moment = (self.now(), (self.options.clock)());
         for Answer { lookup, failures, found } in answers {
             let found = found.unwrap_or_else(|error| {
+                // A bucket that does not answer is waited for.
+                let failures = if error.needs_bucket() { 0 } else { failures };
                 tracing::warn!(%error, spans = lookup.ids.len(), "cannot look up spans in the store");
                 CorrelatorStatistics::add(&self.statistics.lookup_failures, 1);
                 if failures < LOOKUP_RETRIES {

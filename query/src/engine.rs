@@ -12,6 +12,7 @@ use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
 use datafusion::common::config::Dialect;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{FunctionRegistry, SessionState};
@@ -103,6 +104,9 @@ impl QueryEngine {
             .build()
             .map_err(|error| QueryError::Internal(format!("query threads cannot be started: {error}")))?;
         let context = base_context(&options)?;
+        if let Some(files) = store.chunk_files() {
+            context.register_object_store(ObjectStoreUrl::local_filesystem().as_ref(), files);
+        }
         let describing = DescribingSchemas::install(&context)?;
         let base = register(context.state())?;
         let statements = Arc::new(Semaphore::new(options.concurrent_statements.max(1)));

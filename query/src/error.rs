@@ -5,6 +5,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use std::fmt;
 use std::time::Duration;
+use whence_storage::StorageError;
 
 /// A five-letter error code as PostgreSQL documents it (Appendix A, "PostgreSQL Error Codes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,7 @@ impl SqlState {
     pub const PROGRAM_LIMIT_EXCEEDED: Self = Self("54000");
     pub const CANCELED: Self = Self("57014");
     pub const SHUTDOWN: Self = Self("57P01");
+    pub const IO_ERROR: Self = Self("58030");
     pub const INTERNAL: Self = Self("XX000");
 }
 
@@ -120,7 +122,7 @@ pub enum QueryError {
     Engine(#[source] Box<DataFusionError>),
     /// The store did not answer.
     #[error(transparent)]
-    Storage(#[from] whence_storage::StorageError),
+    Storage(#[from] StorageError),
     /// Anything else, with the place where it happened.
     #[error("{0}")]
     Internal(String),
@@ -166,6 +168,7 @@ impl QueryError {
             Self::Timeout(_) | Self::Canceled => SqlState::CANCELED,
             Self::Shutdown => SqlState::SHUTDOWN,
             Self::Engine(error) => state_of(error),
+            Self::Storage(error) if error.needs_bucket() => SqlState::IO_ERROR,
             Self::Storage(_) | Self::Internal(_) => SqlState::INTERNAL,
         }
     }
@@ -179,6 +182,9 @@ impl QueryError {
             Self::Timeout(_) => {
                 Some("Narrow the time range, or raise statement_timeout (SET statement_timeout = '5min').")
             }
+            error if error.sqlstate() == SqlState::IO_ERROR => {
+                Some("Rows older than those on local disk are in the bucket, which does not answer: try again later.")
+            }
             Self::Engine(error) if state_of(error) == SqlState::OUT_OF_MEMORY => {
                 Some("Narrow the time range or the columns; the limit is the query memory of the configuration.")
             }
@@ -188,7 +194,7 @@ impl QueryError {
 
     /// True if the fault is in the statement, not in the server.
     pub fn is_callers_fault(&self) -> bool {
-        !matches!(self.sqlstate().0, "XX000" | "53200" | "57P01" | "57014")
+        !matches!(self.sqlstate().0, "XX000" | "53200" | "57P01" | "57014" | "58030")
     }
 }
 
@@ -208,8 +214,24 @@ fn root_of(error: &DataFusionError) -> &DataFusionError {
     }
 }
 
+/// The store's own error behind one of the engine's, when it is that a bucket does not answer.
+fn bucket_error(error: &DataFusionError) -> Option<&StorageError> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        let boxed = || error.downcast_ref::<Box<StorageError>>().map(AsRef::as_ref);
+        if let Some(found) = error.downcast_ref::<StorageError>().or_else(boxed) {
+            return Some(found).filter(|error| error.needs_bucket());
+        }
+        next = error.source();
+    }
+    None
+}
+
 fn state_of(error: &DataFusionError) -> SqlState {
     use arrow::error::ArrowError;
+    if bucket_error(error).is_some() {
+        return SqlState::IO_ERROR;
+    }
     let error = root_of(error);
     match error {
         DataFusionError::SQL(..) => SqlState::SYNTAX,
@@ -252,6 +274,9 @@ fn state_of_plan_message(message: &str) -> SqlState {
 }
 
 fn message_of(error: &DataFusionError) -> String {
+    if let Some(error) = bucket_error(error) {
+        return error.to_string();
+    }
     let root = root_of(error);
     let text = match root {
         DataFusionError::Plan(text)

@@ -65,7 +65,9 @@ pub enum StorageError {
         source: Box<deltalake::DeltaTableError>,
     },
     /// A bucket cannot be read or written.
-    #[error("cannot {action} {location}: {source}: what was acknowledged is in the log or in the bucket; check the endpoint and the credentials if this goes on")]
+    #[error(
+        "cannot {action} {location}: {source}: what was acknowledged is in the log or in the bucket; check the endpoint and the credentials if this goes on"
+    )]
     ObjectStore {
         /// What was tried, as a verb.
         action: &'static str,
@@ -103,6 +105,11 @@ impl StorageError {
             Self::Locked { .. } | Self::Arrow(_) | Self::Chunk { .. } => false,
             Self::Incompatible { .. } | Self::CrashPoint(_) => false,
         }
+    }
+
+    /// True when a bucket would have been needed that does not answer.
+    pub fn needs_bucket(&self) -> bool {
+        matches!(self, Self::ObjectStore { .. }) && self.is_retryable()
     }
 
     /// When to try again, where that is known.

@@ -322,7 +322,9 @@ impl ChunkWriter {
                 () = shared.relief_wanted.notified() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
-            if shared.needs_relief() && let Err(error) = self.flush().await {
+            if shared.needs_relief()
+                && let Err(error) = self.flush().await
+            {
                 tracing::error!(%error, "rows stay in memory and in the log");
             }
         }

@@ -21,8 +21,8 @@ mod reader;
 mod transfer;
 mod watch;
 
-pub use bucket::{Bucket, S3Options, Secret};
 pub(crate) use binding::{Bound, bind, refuse_without_bucket};
+pub use bucket::{Bucket, S3Options, Secret};
 pub(crate) use transfer::Remote;
 pub use watch::BucketStatistics;
 pub(crate) use watch::is_unavailable;

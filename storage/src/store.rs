@@ -15,7 +15,9 @@ use crate::memtable::metrics::MetricsMemtable;
 use crate::recovery::Offsets;
 use crate::remote::{Bound, Remote, bind, refuse_without_bucket};
 use crate::state::{Counters, Shared, State};
-use crate::{Bucket, BucketStatistics, Chunk, JobRecord, Recovery, Snapshot, StorageError, StoreOptions, TableSnapshot, Tail};
+use crate::{
+    Bucket, BucketStatistics, Chunk, JobRecord, Recovery, Snapshot, StorageError, StoreOptions, TableSnapshot, Tail,
+};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parking_lot::Mutex;

@@ -7,7 +7,6 @@ use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
-use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 use std::fs::File;
@@ -60,7 +59,7 @@ pub(crate) fn scan(
     }
     for chunk in newest_first(chunks).filter(|chunk| chunk.max_time >= range.from && chunk.min_time < range.to) {
         let failed = |source| CorrelatorError::Chunk { path: chunk.path.clone(), source };
-        let builder = open(chunk).map_err(failed)?;
+        let builder = open(chunk)?;
         let time = columns.get(1).map_or("timestamp", |at| stored.field(*at).name());
         let groups = builder.metadata().row_groups().iter().enumerate();
         let groups = groups.filter(|(_, group)| may_hold(group, time, range)).map(|(index, _)| index).collect();
@@ -99,7 +98,7 @@ pub(crate) fn find_position(
     }
     for chunk in newest_first(&events.chunks) {
         let failed = |source| CorrelatorError::Chunk { path: chunk.path.clone(), source };
-        let builder = open(chunk).map_err(failed)?;
+        let builder = open(chunk)?;
         let names = ["tenant_id", "request_digest", "position"];
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         let wanted = wanted.clone();
@@ -162,8 +161,11 @@ fn newest_first(chunks: &[Arc<Chunk>]) -> impl Iterator<Item = &Arc<Chunk>> {
     chunks.into_iter()
 }
 
-fn open(chunk: &Chunk) -> Result<ParquetRecordBatchReaderBuilder<File>, ParquetError> {
-    ParquetRecordBatchReaderBuilder::try_new(File::open(&chunk.path)?)
+fn open(chunk: &Chunk) -> Result<ParquetRecordBatchReaderBuilder<File>, CorrelatorError> {
+    let file = chunk.open();
+    let file = file.map_err(|source| CorrelatorError::Storage { what: "read", source: Box::new(source) })?;
+    ParquetRecordBatchReaderBuilder::try_new(file)
+        .map_err(|source| CorrelatorError::Chunk { path: chunk.path.clone(), source })
 }
 
 /// False when the statistics of the row group show that no row of it lies in `range`.

@@ -9,7 +9,7 @@
 
 mod body;
 
-use crate::error::QueryError;
+use crate::error::{QueryError, SqlState};
 use crate::session::Answer;
 use crate::{Parameter, QueryEngine};
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -123,6 +123,7 @@ impl IntoResponse for Failure {
         let status = match &self.0 {
             QueryError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             QueryError::Shutdown => StatusCode::SERVICE_UNAVAILABLE,
+            error if error.sqlstate() == SqlState::IO_ERROR => StatusCode::SERVICE_UNAVAILABLE,
             error if error.is_callers_fault() => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -39,7 +39,10 @@ pub(crate) fn refuse_without_bucket(folder: &Path) -> Result<(), StorageError> {
         None => Ok(()),
         Some(binding) => Err(incompatible(
             folder,
-            format!("its tables are in {0}: set exporters.hypertables.path to {0} and local_path to this folder", binding.url),
+            format!(
+                "its tables are in {0}: set exporters.hypertables.path to {0} and local_path to this folder",
+                binding.url
+            ),
         )),
     }
 }
@@ -101,8 +104,9 @@ fn incompatible(folder: &Path, reason: String) -> StorageError {
 
 fn parse(bucket: &Bucket, bytes: &[u8]) -> Result<Binding, StorageError> {
     let wrong = |reason: String| incompatible(Path::new(bucket.url()), reason);
-    let binding: Binding = serde_json::from_slice(bytes)
-        .map_err(|error| wrong(format!("{OBJECT} is not what whence writes ({error}): use another bucket or prefix")))?;
+    let binding: Binding = serde_json::from_slice(bytes).map_err(|error| {
+        wrong(format!("{OBJECT} is not what whence writes ({error}): use another bucket or prefix"))
+    })?;
     if binding.format > FORMAT {
         return Err(wrong(format!("format {} is newer than this whence: use a newer one", binding.format)));
     }
@@ -112,9 +116,9 @@ fn parse(bucket: &Bucket, bytes: &[u8]) -> Result<Binding, StorageError> {
 fn read_file(folder: &Path) -> Result<Option<Binding>, StorageError> {
     let path = folder.join(FILE);
     match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| incompatible(&path, format!("not what whence writes ({error}): restore it from a backup"))),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            incompatible(&path, format!("not what whence writes ({error}): restore it from a backup"))
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StorageError::file("read", &path)(error)),
     }

@@ -20,13 +20,13 @@ fn part(number: u64) -> Vec<Sent> {
     ]
 }
 
-async fn append(world: &World, number: u64) {
+pub(super) async fn append(world: &World, number: u64) {
     for sent in part(number) {
         world.append(&sent).await;
     }
 }
 
-async fn expected(parts: u64) -> Totals {
+pub(super) async fn expected(parts: u64) -> Totals {
     let folder = tempfile::tempdir().unwrap();
     let world = open(options(folder.path())).await.unwrap();
     for number in 0..parts {

@@ -190,6 +190,7 @@ fn point_rows(points: &[(u32, f64, i64)]) -> MetricPoints {
 }
 
 /// An open store with its correlator.
+#[derive(Debug)]
 pub(super) struct World {
     pub(super) store: Store,
     pub(super) report: RecoveryReport,
