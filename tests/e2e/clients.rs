@@ -24,7 +24,7 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
-fn python(name: &str) -> Command {
+pub(crate) fn python(name: &str) -> Command {
     let mut command = Command::new(folder().join("python/bin/python"));
     command.arg("-B").arg(script(name));
     command
@@ -37,7 +37,7 @@ fn node(name: &str) -> Command {
 }
 
 /// Runs a client to its end, which must be a success, and reads its one line of JSON.
-fn answer_of(command: &mut Command, input: &[u8]) -> Value {
+pub(crate) fn answer_of(command: &mut Command, input: &[u8]) -> Value {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}; tests/run installs what is missing"));
     child.stdin.take().unwrap().write_all(input).unwrap();

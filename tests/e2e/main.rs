@@ -8,6 +8,7 @@
 mod clients;
 mod crash;
 mod demo;
+mod foreign;
 mod golden;
 mod http;
 mod links;
