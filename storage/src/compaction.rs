@@ -61,7 +61,8 @@ impl ChunkWriter {
             };
             if let Some(old) = candidates(&chunks) {
                 let (folder, joined) = (self.tables[table as usize].folder().to_owned(), old.clone());
-                let task = tokio::spawn(blocking("compaction", move || join(table, &folder, &joined)));
+                let disk = self.shared.options.disk.clone();
+                let task = tokio::spawn(blocking("compaction", move || join(&disk, table, &folder, &joined)));
                 let run = self.shared.begin_job(JobKind::Compaction);
                 self.joining = Some(Joining { table, old, run, task });
                 return;

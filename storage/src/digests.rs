@@ -15,14 +15,14 @@
 //! Serving time stands still while the server is down: a client that kept a request while the server was away finds it
 //! recognised afterwards.
 
-use crate::StorageError;
-use crate::files::{fsync_folder, make_folder};
+use crate::files::make_folder;
 use crate::log::record::Fields;
+use crate::{Disk, DiskFile, StorageError};
 use hashbrown::HashSet;
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use whence_schema::RequestDigest;
 
 const VERSION: u8 = 1;
@@ -78,29 +78,37 @@ pub(crate) struct DigestJournal {
     window_seconds: u64,
     /// Oldest first, with the serving second they begin with.
     files: VecDeque<(ServingSeconds, PathBuf)>,
-    current: Option<File>,
+    current: Option<Box<dyn DiskFile>>,
+    disk: Arc<dyn Disk>,
 }
 
 impl DigestJournal {
     /// Reads the journal into `digests`; returns the serving second at which it ends. Blocks.
     pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
         folder: &Path,
         window_seconds: u64,
         digests: &mut Digests,
     ) -> Result<(Self, ServingSeconds), StorageError> {
         make_folder(folder)?;
         let mut files = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(StorageError::file("list", folder))? {
-            let path = entry.map_err(StorageError::file("list", folder))?.path();
+        for (path, _) in disk.list(folder).map_err(StorageError::file("list", folder))? {
             let first = path.file_name().and_then(|n| n.to_str()?.strip_suffix(".digests")?.parse().ok());
             files.extend(first.map(|first| (ServingSeconds(first), path)));
         }
         files.sort();
         let mut end = ServingSeconds::default();
         for (_, path) in &files {
-            let bytes = std::fs::read(path).map_err(StorageError::file("read", path))?;
+            let mut bytes = Vec::new();
+            disk.open(path)
+                .and_then(|mut file| file.read_to_end(&mut bytes))
+                .map_err(StorageError::file("read", path))?;
             let mut rest = Fields(&bytes);
-            while let Some((second, block)) = read_block(&mut rest) {
+            while let Some(block) = next_block(&mut rest) {
+                let Some((second, block)) = block else {
+                    tracing::warn!(path = %path.display(), "a damaged block of the duplicate journal is left out");
+                    continue;
+                };
                 end = end.max(second);
                 block.for_each(|digest| digests.insert(digest, second));
             }
@@ -108,7 +116,8 @@ impl DigestJournal {
                 tracing::warn!(path = %path.display(), bytes = rest.0.len(), "torn end of duplicate journal ignored");
             }
         }
-        let journal = Self { folder: folder.to_owned(), window_seconds, files: files.into(), current: None };
+        let journal =
+            Self { folder: folder.to_owned(), window_seconds, files: files.into(), current: None, disk: disk.clone() };
         Ok((journal, end))
     }
 
@@ -132,7 +141,7 @@ impl DigestJournal {
             self.begin_file(now)?;
         }
         let Some((file, (_, path))) = self.current.as_mut().zip(self.files.back()) else { return Ok(()) };
-        let written = file.write_all(&block).and_then(|()| file.sync_data()).map_err(StorageError::file("write", path));
+        let written = file.write_all(&block).and_then(|()| file.sync()).map_err(StorageError::file("write", path));
         if written.is_err() {
             self.current = None;
         }
@@ -141,7 +150,7 @@ impl DigestJournal {
             if next.0 + self.window_seconds >= now.0 {
                 break;
             }
-            std::fs::remove_file(oldest).map_err(StorageError::file("delete", oldest))?;
+            self.disk.remove(oldest).map_err(StorageError::file("delete", oldest))?;
             self.files.pop_front();
         }
         Ok(())
@@ -153,33 +162,30 @@ impl DigestJournal {
             first.0 += 1;
         }
         let path = self.folder.join(format!("{:012}.digests", first.0));
-        let file = OpenOptions::new()
-            .create_new(true)
-            .append(true)
-            .open(&path)
-            .map_err(StorageError::file("create", &path))?;
-        fsync_folder(&self.folder)?;
+        let file = self.disk.create(&path).map_err(StorageError::file("create", &path))?;
+        self.disk.sync_folder(&self.folder).map_err(StorageError::file("fsync", &self.folder))?;
         self.files.push_back((first, path));
         self.current = Some(file);
         Ok(())
     }
 }
 
-fn read_block<'a>(rest: &mut Fields<'a>) -> Option<(ServingSeconds, impl Iterator<Item = RequestDigest> + use<'a>)> {
+/// The next block, or `None` in its place when it is damaged; nothing at all where the file is torn.
+#[allow(clippy::type_complexity)] // the one place where this type is written
+fn next_block<'a>(
+    rest: &mut Fields<'a>,
+) -> Option<Option<(ServingSeconds, impl Iterator<Item = RequestDigest> + use<'a>)>> {
     let mut ahead = Fields(rest.0);
     let (length, checksum) = (ahead.u32()?, ahead.u32()?);
-    let payload = ahead.take(length as usize)?;
-    if crc32fast::hash(payload) != checksum {
-        return None;
-    }
-    let mut fields = Fields(payload);
-    if fields.u8()? != VERSION {
-        return None;
-    }
-    let second = ServingSeconds(fields.u64()?);
+    let payload = ahead.take(length as usize).filter(|payload| !payload.is_empty())?;
     rest.0 = ahead.0;
+    let mut fields = Fields(payload);
+    if crc32fast::hash(payload) != checksum || fields.u8() != Some(VERSION) {
+        return Some(None);
+    }
+    let Some(second) = fields.u64() else { return Some(None) };
     let digests = fields.0.chunks_exact(16).filter_map(|bytes| bytes.try_into().ok());
-    Some((second, digests.map(|bytes| RequestDigest(u128::from_le_bytes(bytes)))))
+    Some(Some((ServingSeconds(second), digests.map(|bytes| RequestDigest(u128::from_le_bytes(bytes))))))
 }
 
 #[cfg(test)]
@@ -202,9 +208,10 @@ mod tests {
     #[test]
     fn the_journal_reads_back_without_its_torn_end_and_drops_old_files() {
         let folder = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(crate::RealDisk);
         let open = || {
             let mut digests = Digests::new(1_800, 100);
-            let (journal, end) = DigestJournal::open(folder.path(), 1_800, &mut digests).unwrap();
+            let (journal, end) = DigestJournal::open(&disk, folder.path(), 1_800, &mut digests).unwrap();
             (journal, digests, end)
         };
         let (mut journal, _, _) = open();
@@ -212,7 +219,7 @@ mod tests {
         journal.append(&[RequestDigest(3)], ServingSeconds(6)).unwrap();
         let path = journal.files[0].1.clone();
         let length = std::fs::metadata(&path).unwrap().len();
-        File::options().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
         let (mut journal, digests, end) = open();
         assert_eq!(end, ServingSeconds(5));
         assert!(digests.contains(RequestDigest(2)) && !digests.contains(RequestDigest(3)));

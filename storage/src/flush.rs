@@ -221,8 +221,9 @@ impl ChunkWriter {
             let Some(sealed) = self.shared.state.lock().oldest_sealed() else { return Ok(()) };
             let folder = self.tables[sealed.table as usize].folder().to_owned();
             let created = (self.shared.options.clock)().0.div_euclid(1_000_000_000);
-            let (table, batches) = (sealed.table, sealed.batches.clone());
-            let chunks = blocking("chunk writer", move || write_chunks(table, &folder, &batches, created, 0)).await?;
+            let (table, batches, disk) = (sealed.table, sealed.batches.clone(), self.shared.options.disk.clone());
+            let chunks =
+                blocking("chunk writer", move || write_chunks(&disk, table, &folder, &batches, created, 0)).await?;
             count(&self.shared.counters.flushes);
             self.uncommitted[table as usize].extend(chunks.iter().cloned());
             self.shared.change(|state| state.written(&sealed, &chunks));

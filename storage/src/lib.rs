@@ -33,6 +33,7 @@ mod compaction;
 mod control;
 mod delta;
 mod digests;
+mod disk;
 mod error;
 mod files;
 mod flush;
@@ -55,6 +56,7 @@ mod tests;
 mod verify;
 
 pub use chunk::{BUCKETS, Chunk};
+pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::StorageError;
 pub use jobs::{JobKind, JobRecord};
 pub use lookup::{FoundSpan, LinkSide};

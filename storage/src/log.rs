@@ -6,14 +6,20 @@
 //! ```
 //!
 //! Offsets number records, from 1, without gaps between segments that are whole. A segment is never written to after a
-//! restart: a torn end is cut off, kept beside it as `*.cut`, and a new segment begun.
+//! restart: a new one is begun.
+//!
+//! What is damaged is found by its checksum. A torn end of the last segment is cut off. Damage anywhere else is passed
+//! over where the lengths of the records still lead on: good records behind it are read, for they were acknowledged. In
+//! both cases the bytes that are left out are copied to `<first offset>-<byte>.damaged` and reported.
 
+mod damage;
 mod reader;
 pub(crate) mod record;
 mod thread;
 mod writer;
 
-pub(crate) use reader::{Segment, damaged, list_segments, scan};
+pub(crate) use damage::keep_damaged;
+pub(crate) use reader::{Segment, list_segments, scan};
 pub(crate) use record::{Counts, Record, Request};
 pub(crate) use thread::{Command, LogThread, Replayed, Sealed, refused};
 pub(crate) use writer::LogWriter;

@@ -11,15 +11,21 @@ pub(crate) struct Memory {
     reserved: AtomicUsize,
     /// Memtables, and rows being written to chunks.
     tables: AtomicUsize,
+    /// Most there ever was of both.
+    peak: AtomicUsize,
 }
 
 impl Memory {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, reserved: AtomicUsize::new(0), tables: AtomicUsize::new(0) })
+        Arc::new(Self { limit, reserved: AtomicUsize::new(0), tables: AtomicUsize::new(0), peak: AtomicUsize::new(0) })
     }
 
     pub(crate) fn used(&self) -> usize {
         self.reserved.load(Ordering::Relaxed).saturating_add(self.tables.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -28,11 +34,13 @@ impl Memory {
 
     pub(crate) fn set_tables(&self, bytes: usize) {
         self.tables.store(bytes, Ordering::Relaxed);
+        self.peak.fetch_max(self.used(), Ordering::Relaxed);
     }
 
     /// Counts `bytes` until the reservation is dropped, whatever the limit.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Reservation {
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        self.peak.fetch_max(self.used(), Ordering::Relaxed);
         Reservation { memory: self.clone(), bytes }
     }
 

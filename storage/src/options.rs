@@ -1,7 +1,8 @@
 //! How a store is to behave. Defaults do not depend on the machine.
 
-use crate::Bucket;
+use crate::{Bucket, Disk, RealDisk};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use whence_schema::{Table, UnixNanos};
 
@@ -81,6 +82,8 @@ pub struct StoreOptions {
     pub compaction: bool,
     /// The clock, for retention and names of files. Default: the system's.
     pub clock: fn() -> UnixNanos,
+    /// The disk under log, duplicate journal and chunk files, for tests of its faults. Default: the one there is.
+    pub disk: Arc<dyn Disk>,
     /// Where to stop, in tests of crashes. Default: nowhere.
     pub fail_at: Option<CrashPoint>,
 }
@@ -102,6 +105,7 @@ impl Default for StoreOptions {
             segment_bytes: 64 << 20,
             compaction: true,
             clock: UnixNanos::now,
+            disk: Arc::new(RealDisk),
             fail_at: None,
         }
     }

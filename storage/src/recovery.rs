@@ -2,21 +2,24 @@
 //!
 //! Replay begins behind the offset of the control database. Every record from there on goes through the log thread as
 //! if it had just been written; `flush.rs` says which of its parts are left out because a table has them already.
+//!
+//! ```text
+//! segments -> reader -> mapping, as many at once as there are cores -> in log order -> log thread
+//! ```
+//!
+//! The reader waits while memory is short, so a log of any size is replayed within the memory limit.
+
+mod replay;
 
 use crate::StorageError;
 use crate::flush::blocking;
-use crate::log::{Command, LogOffset, Record, Replayed, Request, Segment, damaged, scan};
-use crate::state::{Application, Emit, Shared};
+use crate::log::{Command, LogOffset, Segment};
+use crate::state::Shared;
 use bytes::Bytes;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use whence_schema::{Encoding, MappedRequest, RequestDigest, Rows, Signal, TenantId, UnixNanos};
-
-/// Records between two reports of progress.
-const PROGRESS_RECORDS: u64 = 1_000;
+use whence_schema::{Encoding, MappedRequest, RequestDigest, Signal, TenantId, UnixNanos};
 
 /// A request as the log holds it.
 #[derive(Debug, Clone)]
@@ -89,107 +92,12 @@ impl Recovery {
         progress: impl Fn(RecoveryProgress) + Send + Sync + 'static,
     ) -> Result<RecoveryReport, StorageError> {
         let (shared, log) = (self.shared.clone(), self.log.clone());
-        let report = blocking("recovery", move || self.replay(&map, &progress)).await?;
+        let report = blocking("recovery", move || replay::run(self, &map, &progress)).await?;
         let (reply, done) = oneshot::channel();
         log.send(Command::Barrier { reply }).map_err(|_| StorageError::Closed)?;
         done.await.map_err(|_| StorageError::Closed)?;
         shared.recovered.store(true, Ordering::Release);
         report.damage.iter().for_each(|damage| tracing::warn!(damage, "the log was damaged"));
         Ok(report)
-    }
-
-    fn replay(
-        self,
-        map: &dyn Fn(LoggedRequest) -> Result<MappedRequest, String>,
-        progress: &dyn Fn(RecoveryProgress),
-    ) -> Result<RecoveryReport, StorageError> {
-        let mut report = RecoveryReport { damage: self.damage.clone(), ..RecoveryReport::default() };
-        let mut done = RecoveryProgress {
-            total_bytes: self.segments.iter().map(|s| s.bytes).sum(),
-            ..RecoveryProgress::default()
-        };
-        let mut closed = false;
-        let mut previous = LogOffset::default();
-        for segment in &self.segments {
-            if previous.0 > 0 && segment.first.0 > previous.0 + 1 && previous >= self.offsets.saved {
-                report.damage.push(format!("records {} to {} are missing", previous.0 + 1, segment.first.0 - 1));
-            }
-            let before = done.bytes;
-            let read = scan(segment, |offset, record| {
-                if let Record::Request(request) = &record {
-                    done.bytes += request.body.len() as u64;
-                }
-                previous = offset;
-                if offset <= self.offsets.saved {
-                    return ControlFlow::Continue(());
-                }
-                let record = mapped(record, map, &mut report);
-                closed = self.send(offset, record).is_err();
-                if report.requests.is_multiple_of(PROGRESS_RECORDS) {
-                    progress(RecoveryProgress { requests: report.requests, ..done });
-                }
-                if closed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
-            if closed {
-                return Err(StorageError::Closed);
-            }
-            report.damage.extend(damaged(segment, &read));
-            done.bytes = before + segment.bytes;
-        }
-        progress(RecoveryProgress { requests: report.requests, ..done });
-        Ok(report)
-    }
-
-    fn send(&self, offset: LogOffset, record: Replayed) -> Result<(), StorageError> {
-        // Room is made by chunks being written. This thread has nothing else to do meanwhile.
-        while self.shared.memory.used() > self.shared.memory.limit() / 4 * 3 {
-            if self.shared.closed.load(Ordering::Acquire) {
-                return Err(StorageError::Closed);
-            }
-            self.shared.relief_wanted.notify_one();
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let emit = Emit {
-            events: offset > self.offsets.events,
-            metrics: offset > self.offsets.metrics,
-            links: offset > self.offsets.correlations,
-        };
-        let bytes = match &record {
-            Replayed::Request(application) => match &application.rows {
-                Rows::Events(batch) => crate::memtable::batch_bytes(batch),
-                Rows::Metrics(points) => points.points.len() * 160,
-            },
-            _ => 0,
-        };
-        let reservation = self.shared.memory.reserve(bytes);
-        self.log.send(Command::Replay { offset, record, emit, reservation }).map_err(|_| StorageError::Closed)
-    }
-}
-
-fn mapped(
-    record: Record,
-    map: &dyn Fn(LoggedRequest) -> Result<MappedRequest, String>,
-    report: &mut RecoveryReport,
-) -> Replayed {
-    let request = match record {
-        Record::Counts(counts) => return Replayed::Counts(counts),
-        Record::Request(request) => request,
-    };
-    report.requests += 1;
-    let Request { tenant, signal, received_at, encoding, digest, body, .. } = request.clone();
-    match map(LoggedRequest { tenant, signal, encoding, received_at, digest, body }) {
-        Ok(mapped) => {
-            let mut application = Application::from(mapped);
-            application.received = request.received;
-            application.rejected = request.rejected;
-            application.digest = request.digest;
-            application.received_at = request.received_at;
-            Replayed::Request(Box::new(application))
-        }
-        Err(reason) => {
-            tracing::error!(reason, "a logged request cannot be mapped any more: its items are dropped");
-            report.dropped_requests += 1;
-            Replayed::Dropped(request)
-        }
     }
 }

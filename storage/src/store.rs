@@ -90,6 +90,7 @@ pub struct Statistics {
     pub duplicates: u64,
     pub memory_bytes: u64,
     pub memory_limit_bytes: u64,
+    pub memory_peak_bytes: u64,
     pub memtable_rows: u64,
     pub memtable_bytes: u64,
     pub tail_items: u64,
@@ -379,6 +380,7 @@ impl Store {
             duplicates: of(&counters.duplicates),
             memory_bytes: shared.memory.used() as u64,
             memory_limit_bytes: shared.memory.limit() as u64,
+            memory_peak_bytes: shared.memory.peak() as u64,
             tail_items: of(&counters.tail_items),
             flushes: of(&counters.flushes),
             commits: of(&counters.commits),
@@ -480,11 +482,12 @@ type Files = (LogWriter, Vec<crate::log::Segment>, Vec<String>, Digests, DigestJ
 fn open_files(options: &StoreOptions, offsets: Offsets) -> Result<Files, StorageError> {
     let window = options.duplicate_window.as_secs();
     let mut digests = Digests::new(window, options.duplicate_limit);
-    let (journal, serving_before) = DigestJournal::open(&options.path.join("digests"), window, &mut digests)?;
+    let (journal, serving_before) =
+        DigestJournal::open(&options.disk, &options.path.join("digests"), window, &mut digests)?;
     let newest = offsets.saved.max(offsets.events).max(offsets.metrics).max(offsets.correlations);
     let first = LogOffset(newest.0 + 1);
     let (log, segments, damage) =
-        LogWriter::open(&options.path.join("log"), options.durability, options.segment_bytes, first)?;
+        LogWriter::open(&options.disk, &options.path.join("log"), options.durability, options.segment_bytes, first)?;
     Ok((log, segments, damage, digests, journal, serving_before))
 }
 

@@ -3,6 +3,9 @@
 
 mod bucket;
 mod crash;
+mod faults;
+mod faulty_disk;
+mod log_faults;
 mod lookup;
 mod model;
 mod store;

@@ -10,10 +10,10 @@ use crate::chunk::join::read_all;
 use crate::control::{Control, RowCounts};
 use crate::delta::DeltaLog;
 use crate::flush::blocking;
-use crate::log::{LogOffset, Record, damaged, list_segments, scan};
+use crate::log::{LogOffset, Record, list_segments, scan};
 use crate::retention::count_rows;
 use crate::store::lock_directory;
-use crate::{Chunk, StorageError};
+use crate::{Chunk, RealDisk, StorageError};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -149,8 +149,8 @@ fn read_log(
     offsets: [LogOffset; 3],
 ) -> Result<(u64, RowCounts, Vec<String>), StorageError> {
     let (mut records, mut committed, mut problems) = (0, RowCounts::default(), Vec::new());
-    for segment in list_segments(folder)? {
-        let read = scan(&segment, |offset, record| {
+    for segment in list_segments(&RealDisk, folder)? {
+        let read = scan(&RealDisk, &segment, |offset, record, _| {
             records += 1;
             if let Record::Request(request) = record {
                 let table = if request.signal == Signal::Metrics { Table::Metrics } else { Table::Events };
@@ -160,7 +160,7 @@ fn read_log(
             }
             ControlFlow::Continue(())
         })?;
-        problems.extend(damaged(&segment, &read));
+        problems.extend(read.damage.iter().map(|damage| damage.sentence(&segment)));
     }
     Ok((records, committed, problems))
 }

@@ -1,17 +1,19 @@
 //! The file of a new chunk: written under another name, fsynced, then given the name that holds its checksum.
 
 use super::new_path;
-use crate::StorageError;
-use crate::files::{fsync_folder, make_folder};
+use crate::files::make_folder;
+use crate::{Disk, DiskFile, StorageError};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use whence_schema::Table;
 use xxhash_rust::xxh3::Xxh3;
 
 /// A chunk's place, apart from the name of its file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
+    pub(crate) disk: &'a Arc<dyn Disk>,
     pub(crate) table: Table,
     pub(crate) table_folder: &'a Path,
     pub(crate) day: i32,
@@ -22,7 +24,8 @@ pub(crate) struct Place<'a> {
 
 /// A file being written.
 pub(crate) struct ChunkFile {
-    file: File,
+    disk: Arc<dyn Disk>,
+    file: Box<dyn DiskFile>,
     path: PathBuf,
     hasher: Xxh3,
     bytes: u64,
@@ -34,8 +37,8 @@ impl ChunkFile {
     pub(crate) fn create(place: &Place<'_>) -> Result<Self, StorageError> {
         let path = new_path(place);
         path.parent().map_or(Ok(()), make_folder)?;
-        let file = File::create_new(&path).map_err(StorageError::file("create", &path))?;
-        Ok(Self { file, path, hasher: Xxh3::new(), bytes: 0, finished: false })
+        let file = place.disk.create(&path).map_err(StorageError::file("create", &path))?;
+        Ok(Self { disk: place.disk.clone(), file, path, hasher: Xxh3::new(), bytes: 0, finished: false })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -44,12 +47,14 @@ impl ChunkFile {
 
     /// Makes the file durable under its final name; returns that and its size. Blocks.
     pub(crate) fn finish(&mut self) -> Result<(PathBuf, u64), StorageError> {
-        self.file.sync_all().map_err(StorageError::file("fsync", &self.path))?;
+        self.file.sync().map_err(StorageError::file("fsync", &self.path))?;
         let stem = self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let path = self.path.with_file_name(format!("{stem}-{:016x}.parquet", self.hasher.digest()));
-        std::fs::rename(&self.path, &path).map_err(StorageError::file("rename", &self.path))?;
+        self.disk.rename(&self.path, &path).map_err(StorageError::file("rename", &self.path))?;
         self.finished = true;
-        path.parent().map_or(Ok(()), fsync_folder)?;
+        if let Some(folder) = path.parent() {
+            self.disk.sync_folder(folder).map_err(StorageError::file("fsync", folder))?;
+        }
         Ok((path, self.bytes))
     }
 }
@@ -71,7 +76,7 @@ impl Drop for ChunkFile {
     fn drop(&mut self) {
         if !self.finished {
             // Half a file is of no use; what cannot be deleted now is deleted by the next start.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = self.disk.remove(&self.path);
         }
     }
 }

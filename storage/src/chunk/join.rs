@@ -4,8 +4,8 @@
 
 use super::file::{ChunkFile, Place};
 use super::{Chunk, Facts, layout, writer};
-use crate::StorageError;
 use crate::memtable::rows;
+use crate::{Disk, StorageError};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::ColumnCloseResult;
@@ -18,7 +18,12 @@ use std::sync::Arc;
 use whence_schema::Table;
 
 /// One chunk of the next level with the rows of all. They are of one day and bucket.
-pub(crate) fn join(table: Table, table_folder: &Path, chunks: &[Arc<Chunk>]) -> Result<Vec<Arc<Chunk>>, StorageError> {
+pub(crate) fn join(
+    disk: &Arc<dyn Disk>,
+    table: Table,
+    table_folder: &Path,
+    chunks: &[Arc<Chunk>],
+) -> Result<Vec<Arc<Chunk>>, StorageError> {
     let rows: u64 = chunks.iter().map(|chunk| chunk.rows).sum();
     let level = chunks.iter().map(|chunk| chunk.level).max().unwrap_or(0).saturating_add(1);
     let created = chunks.iter().map(|chunk| chunk.created_seconds).max().unwrap_or(0);
@@ -32,10 +37,11 @@ pub(crate) fn join(table: Table, table_folder: &Path, chunks: &[Arc<Chunk>]) -> 
         {
             batches = vec![merged?];
         }
-        return writer::write_chunks(table, table_folder, &batches, created, level);
+        return writer::write_chunks(disk, table, table_folder, &batches, created, level);
     }
     let Some(first) = chunks.first() else { return Ok(Vec::new()) };
-    let place = Place { table, table_folder, day: first.day, bucket: first.bucket, created_seconds: created, level };
+    let place =
+        Place { disk, table, table_folder, day: first.day, bucket: first.bucket, created_seconds: created, level };
     let (path, bytes) = copy_row_groups(&place, chunks)?;
     let min_micros = chunks.iter().map(|chunk| chunk.min_time.micros()).min().unwrap_or(0);
     let max_micros = chunks.iter().map(|chunk| chunk.max_time.micros()).max().unwrap_or(0);

@@ -3,7 +3,7 @@
 use super::file::{ChunkFile, Place};
 use super::sort::{Key, Partition, sorted_keys};
 use super::{Chunk, Facts, layout};
-use crate::StorageError;
+use crate::{Disk, StorageError};
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::interleave;
 use arrow::error::ArrowError;
@@ -19,6 +19,7 @@ const SLICE_ROWS: usize = 16_384;
 
 /// Writes the rows of `batches` as one chunk per day and bucket below `table_folder`; files and folders are fsynced.
 pub(crate) fn write_chunks(
+    disk: &Arc<dyn Disk>,
     table: Table,
     table_folder: &Path,
     batches: &[RecordBatch],
@@ -29,7 +30,7 @@ pub(crate) fn write_chunks(
     let mut chunks: Vec<Arc<Chunk>> = Vec::new();
     for rows in keys.chunk_by(|a, b| a.partition == b.partition) {
         let Partition { day, bucket } = rows[0].partition;
-        let place = Place { table, table_folder, day, bucket, created_seconds, level };
+        let place = Place { disk, table, table_folder, day, bucket, created_seconds, level };
         match write_chunk(&place, batches, rows) {
             Ok(chunk) => chunks.push(Arc::new(chunk)),
             Err(error) => {

@@ -1,10 +1,10 @@
-//! Reading segments: the good prefix, and what was cut behind it.
+//! Reading segments: every good record, and what lies between and behind them.
 
 use super::LogOffset;
-use super::record::{self, FRAME_BYTES, HEADER_BYTES, Record};
-use crate::StorageError;
+use super::damage::Damage;
+use super::record::{self, FRAME_BYTES, HEADER_BYTES, HeaderFault, Record};
+use crate::{Disk, StorageError};
 use bytes::Bytes;
-use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -18,33 +18,23 @@ pub(crate) struct Segment {
     pub(crate) bytes: u64,
 }
 
-/// How far a segment could be read.
-#[derive(Debug)]
+/// What a segment holds.
+#[derive(Debug, Default)]
 pub(crate) struct Scan {
-    /// Bytes of the header and all good records.
+    /// Where the last good record ends.
     pub(crate) good_bytes: u64,
     /// Last good record.
     pub(crate) last: Option<LogOffset>,
-    /// Why reading stopped before the end of the file.
-    pub(crate) damage: Option<String>,
-}
-
-/// Sentence for reports about a damaged segment.
-pub(crate) fn damaged(segment: &Segment, scan: &Scan) -> Option<String> {
-    let reason = scan.damage.as_ref()?;
-    let lost = segment.bytes.saturating_sub(scan.good_bytes);
-    Some(format!("{}: {reason} at byte {}: {lost} bytes cut", segment.path.display(), scan.good_bytes))
+    /// What holds no good record, in order.
+    pub(crate) damage: Vec<Damage>,
 }
 
 /// Segments in order. Blocks.
-pub(crate) fn list_segments(folder: &Path) -> Result<Vec<Segment>, StorageError> {
+pub(crate) fn list_segments(disk: &dyn Disk, folder: &Path) -> Result<Vec<Segment>, StorageError> {
     let mut segments = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(StorageError::file("list", folder))? {
-        let entry = entry.map_err(StorageError::file("list", folder))?;
-        let path = entry.path();
+    for (path, bytes) in disk.list(folder).map_err(StorageError::file("list", folder))? {
         let first = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log")?.parse::<u64>().ok());
         if let Some(first) = first {
-            let bytes = entry.metadata().map_err(StorageError::file("inspect", &path))?.len();
             segments.push(Segment { path, first: LogOffset(first), bytes });
         }
     }
@@ -52,68 +42,130 @@ pub(crate) fn list_segments(folder: &Path) -> Result<Vec<Segment>, StorageError>
     Ok(segments)
 }
 
-/// Hands every good record to `each`, until it breaks. Blocks.
+/// Hands every good record to `each`, with the bytes it takes, until it breaks. Blocks.
+///
+/// # Errors
+///
+/// When the file cannot be read, or is of another version; damage is no error but part of the result.
 pub(crate) fn scan(
+    disk: &dyn Disk,
     segment: &Segment,
-    mut each: impl FnMut(LogOffset, Record) -> ControlFlow<()>,
+    each: impl FnMut(LogOffset, Record, u64) -> ControlFlow<()>,
 ) -> Result<Scan, StorageError> {
-    let file = File::open(&segment.path).map_err(StorageError::file("open", &segment.path))?;
+    let file = disk.open(&segment.path).map_err(StorageError::file("open", &segment.path))?;
     let mut reader = BufReader::with_capacity(1 << 20, file);
-    let mut scan = Scan { good_bytes: 0, last: None, damage: None };
+    scan_bytes(&mut reader, segment, each).map_err(|stopped| match stopped {
+        Stopped::Read(source) => StorageError::file("read", &segment.path)(source),
+        Stopped::Version(version) => StorageError::Incompatible {
+            path: segment.path.clone(),
+            reason: format!("log format {version}, this whence reads format {}: use a newer whence", record::VERSION),
+        },
+    })
+}
+
+/// Why a segment cannot be read at all.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    Read(std::io::Error),
+    Version(u8),
+}
+
+impl From<std::io::Error> for Stopped {
+    fn from(error: std::io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// As [`scan`], of `segment.bytes` bytes that `reader` gives.
+pub(crate) fn scan_bytes(
+    reader: &mut impl Read,
+    segment: &Segment,
+    mut each: impl FnMut(LogOffset, Record, u64) -> ControlFlow<()>,
+) -> Result<Scan, Stopped> {
+    let mut scan = Scan::default();
+    let (mut at, mut expected) = (HEADER_BYTES as u64, segment.first);
+    // Where what cannot be read began, why, and which record was expected there.
+    let mut bad: Option<(u64, String, LogOffset)> = None;
     let mut header = [0; HEADER_BYTES];
-    if !read_full(&mut reader, &mut header).map_err(StorageError::file("read", &segment.path))? {
-        scan.damage = Some("the header is torn".to_owned());
-        return Ok(scan);
+    if !read_full(reader, &mut header)? {
+        at = segment.bytes;
+        bad = Some((0, "the header is torn".to_owned(), expected));
+    } else {
+        match record::parse_header(&header) {
+            Ok(first) if first == segment.first => scan.good_bytes = at,
+            Ok(_) => {
+                at = segment.bytes;
+                bad = Some((0, "the header belongs to another file name".to_owned(), expected));
+            }
+            Err(HeaderFault::Version(version)) => return Err(Stopped::Version(version)),
+            // The name says where it begins, and records prove themselves.
+            Err(HeaderFault::Damaged) => bad = Some((0, "the header is damaged".to_owned(), expected)),
+        }
     }
-    match record::parse_header(&header) {
-        Ok(first) if first == segment.first => scan.good_bytes = HEADER_BYTES as u64,
-        Ok(_) => scan.damage = Some("the header belongs to another file name".to_owned()),
-        Err(reason) => scan.damage = Some(reason),
-    }
-    let mut expected = segment.first;
-    while scan.damage.is_none() && scan.good_bytes < segment.bytes {
-        match read_record(&mut reader, segment.bytes - scan.good_bytes, expected)
-            .map_err(StorageError::file("read", &segment.path))?
-        {
-            Ok((bytes, record)) => {
-                scan.good_bytes += bytes;
+    while at < segment.bytes {
+        match read_frame(reader, segment.bytes - at, expected)? {
+            Frame::Good(bytes, record) => {
+                if let Some((from, reason, first)) = bad.take() {
+                    let lost = Some((expected.0, expected.0 - first.0));
+                    scan.damage.push(Damage { at: from, bytes: at - from, reason, lost });
+                }
+                at += bytes;
+                scan.good_bytes = at;
                 scan.last = Some(expected);
-                if each(expected, record).is_break() {
-                    break;
+                if each(expected, record, bytes).is_break() {
+                    return Ok(scan);
                 }
                 expected = expected.next();
             }
-            Err(reason) => scan.damage = Some(reason),
+            Frame::Bad(bytes, reason) => {
+                bad.get_or_insert_with(|| (at, reason, expected));
+                at += bytes;
+                expected = expected.next();
+            }
+            Frame::End(reason) => {
+                bad.get_or_insert_with(|| (at, reason, expected));
+                break;
+            }
         }
+    }
+    if let Some((from, reason, _)) = bad {
+        scan.damage.push(Damage { at: from, bytes: segment.bytes.saturating_sub(from), reason, lost: None });
     }
     Ok(scan)
 }
 
-type Outcome = Result<(u64, Record), String>;
+enum Frame {
+    Good(u64, Record),
+    /// No good record, but its length may lead to the next one.
+    Bad(u64, String),
+    /// Nothing behind this can be read.
+    End(String),
+}
 
-fn read_record(reader: &mut impl Read, available: u64, expected: LogOffset) -> std::io::Result<Outcome> {
+fn read_frame(reader: &mut impl Read, available: u64, expected: LogOffset) -> std::io::Result<Frame> {
+    let torn = || Ok(Frame::End("a record is torn".to_owned()));
     let mut frame = [0; FRAME_BYTES];
     if !read_full(reader, &mut frame)? {
-        return Ok(Err("a record is torn".to_owned()));
+        return torn();
     }
     let mut fields = record::Fields(&frame);
     let (length, checksum) = (fields.u32().unwrap_or(0), fields.u32().unwrap_or(0));
     let total = u64::from(length) + FRAME_BYTES as u64;
     // A length beyond the file is damage; checking it first keeps damage from asking for memory.
     if length == 0 || total > available {
-        return Ok(Err("a record is torn".to_owned()));
+        return torn();
     }
     let mut payload = vec![0; length as usize];
     if !read_full(reader, &mut payload)? {
-        return Ok(Err("a record is torn".to_owned()));
+        return torn();
     }
     if crc32fast::hash(&payload) != checksum {
-        return Ok(Err("a record has a wrong checksum".to_owned()));
+        return Ok(Frame::Bad(total, "a record has a wrong checksum".to_owned()));
     }
     Ok(match record::decode(&Bytes::from(payload)) {
-        Some((offset, record)) if offset == expected => Ok((total, record)),
-        Some((offset, _)) => Err(format!("record {} stands where {} should", offset.0, expected.0)),
-        None => Err("a record is of no known kind".to_owned()),
+        Some((offset, record)) if offset == expected => Frame::Good(total, record),
+        Some((offset, _)) => Frame::End(format!("record {} stands where {} should", offset.0, expected.0)),
+        None => Frame::Bad(total, "a record is of no known kind".to_owned()),
     })
 }
 

@@ -63,18 +63,27 @@ pub(crate) fn header(first: LogOffset) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// Offset of the first record, or why this is no header.
-pub(crate) fn parse_header(bytes: &[u8; HEADER_BYTES]) -> Result<LogOffset, String> {
+/// Why bytes are no header of this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeaderFault {
+    /// Its checksum is wrong.
+    Damaged,
+    /// It is whole, and of a version this code does not know.
+    Version(u8),
+}
+
+/// Offset of the first record.
+pub(crate) fn parse_header(bytes: &[u8; HEADER_BYTES]) -> Result<LogOffset, HeaderFault> {
     let mut fields = Fields(&bytes[..]);
     let (magic, version) = (fields.array::<7>(), fields.u8());
     let (first, checksum) = (fields.u64(), fields.u32());
     if magic.as_ref() != Some(MAGIC) || checksum != Some(crc32fast::hash(&bytes[..16])) {
-        return Err("the header is damaged".to_owned());
+        return Err(HeaderFault::Damaged);
     }
-    if version != Some(VERSION) {
-        return Err(format!("the format is version {version:?}, this whence reads version {VERSION}: use a newer one"));
+    match (version, first) {
+        (Some(VERSION), Some(first)) => Ok(LogOffset(first)),
+        (version, _) => Err(HeaderFault::Version(version.unwrap_or(0))),
     }
-    first.map(LogOffset).ok_or_else(|| "the header is too short".to_owned())
 }
 
 /// Appends the framed record to `out`.
@@ -223,11 +232,11 @@ mod tests {
         assert_eq!(parse_header(&good), Ok(LogOffset(77)));
         let mut damaged = good;
         damaged[9] ^= 1;
-        assert!(parse_header(&damaged).unwrap_err().contains("damaged"));
+        assert_eq!(parse_header(&damaged), Err(HeaderFault::Damaged));
         let mut newer = good;
         newer[7] = 2;
         let checksum = crc32fast::hash(&newer[..16]);
         newer[16..].copy_from_slice(&checksum.to_le_bytes());
-        assert!(parse_header(&newer).unwrap_err().contains("version"));
+        assert_eq!(parse_header(&newer), Err(HeaderFault::Version(2)));
     }
 }

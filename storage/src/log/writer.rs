@@ -1,39 +1,29 @@
 //! Writing segments: one write and one fsync for a group of records.
 
 use super::record::{self, HEADER_BYTES, Record};
-use super::{LogOffset, Segment, damaged, list_segments, scan};
-use crate::files::{fsync_folder, make_folder};
-use crate::{Durability, StorageError};
+use super::{LogOffset, Segment, keep_damaged, list_segments, scan};
+use crate::files::make_folder;
+use crate::{Disk, DiskFile, Durability, StorageError};
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The open end of the log.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     durability: Durability,
     segment_bytes: u64,
     /// Whole segments, oldest first.
     finished: VecDeque<Segment>,
     current: Segment,
-    file: File,
+    file: Box<dyn DiskFile>,
     group: Vec<u8>,
     group_records: u64,
     next: LogOffset,
     poisoned: Option<String>,
-    #[cfg(test)]
-    pub(crate) fail: Option<Failure>,
-}
-
-/// Faults that tests inject.
-#[cfg(test)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    Write,
-    Fsync,
 }
 
 /// Size of the log.
@@ -47,29 +37,40 @@ impl LogWriter {
     /// Opens the log in `folder`: cuts off a torn end and begins a segment behind it, at `at_least` or later.
     /// Returns what was cut, in sentences. Blocks.
     pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
         folder: &Path,
         durability: Durability,
         segment_bytes: u64,
         at_least: LogOffset,
     ) -> Result<(Self, Vec<Segment>, Vec<String>), StorageError> {
         make_folder(folder)?;
-        let mut segments = list_segments(folder)?;
+        let mut segments = list_segments(disk.as_ref(), folder)?;
         let mut damage = Vec::new();
         let mut next = at_least;
-        if let Some(segment) = segments.last_mut() {
-            let read = scan(segment, |_, _| ControlFlow::Continue(()))?;
-            damage.extend(damaged(segment, &read));
+        // A segment that could not be begun properly may be empty and stand behind the one that was written to instead.
+        while let Some(segment) = segments.last_mut() {
+            let read = scan(disk.as_ref(), segment, |_, _, _| ControlFlow::Continue(()))?;
             next = next.max(read.last.map_or(segment.first, LogOffset::next));
-            if read.damage.is_some() {
-                cut_off(segment, read.good_bytes)?;
+            let torn = read.damage.last().filter(|damage| damage.is_end());
+            damage.extend(torn.map(|torn| torn.sentence(segment)));
+            if read.last.is_some() {
+                if let Some(torn) = torn {
+                    keep_damaged(disk.as_ref(), segment, torn);
+                }
+                end_segment(disk.as_ref(), segment, torn.map(|_| read.good_bytes))?;
+                break;
             }
-            if read.last.is_none() {
-                remove(&segment.path)?;
-                segments.pop();
+            if segment.bytes > HEADER_BYTES as u64 {
+                let kept = segment.path.with_extension("damaged");
+                disk.rename(&segment.path, &kept).map_err(StorageError::file("rename", &segment.path))?;
+            } else {
+                remove(disk.as_ref(), &segment.path)?;
             }
+            segments.pop();
         }
-        let (current, file) = begin_segment(folder, next)?;
+        let (current, file) = begin_segment(disk.as_ref(), folder, next)?;
         let writer = Self {
+            disk: disk.clone(),
             folder: folder.to_owned(),
             durability,
             segment_bytes,
@@ -80,8 +81,6 @@ impl LogWriter {
             group_records: 0,
             next,
             poisoned: None,
-            #[cfg(test)]
-            fail: None,
         };
         Ok((writer, segments, damage))
     }
@@ -128,41 +127,23 @@ impl LogWriter {
     }
 
     fn write_group(&mut self) -> Result<(), StorageError> {
-        if let Err(source) = self.write_bytes() {
+        if let Err(source) = self.file.write_all(&self.group) {
             // A write that failed half way (disk full) is undone, so that the service returns when space does.
-            let undone = self
-                .file
-                .set_len(self.current.bytes)
-                .and_then(|()| self.file.seek(SeekFrom::Start(self.current.bytes)).map(|_| ()));
-            if let Err(error) = undone {
+            if let Err(error) = self.file.truncate(self.current.bytes) {
                 self.poisoned = Some(error.to_string());
             }
             return Err(StorageError::File { action: "write", path: self.current.path.clone(), source });
         }
         if self.durability == Durability::Fsync
-            && let Err(error) = self.sync()
+            && let Err(error) = self.file.sync()
         {
             self.poisoned = Some(error.to_string());
+            // What was refused must not come back with a restart, which would find it in the cache and take it for
+            // durable: a sender that repeats it would then be told it is stored.
+            let _ = self.file.truncate(self.current.bytes);
             return Err(StorageError::LogPoisoned(error.to_string()));
         }
         Ok(())
-    }
-
-    fn write_bytes(&mut self) -> std::io::Result<()> {
-        #[cfg(test)]
-        if self.fail == Some(Failure::Write) {
-            self.file.write_all(&self.group[..self.group.len() / 2])?;
-            return Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
-        }
-        self.file.write_all(&self.group)
-    }
-
-    fn sync(&self) -> std::io::Result<()> {
-        #[cfg(test)]
-        if self.fail == Some(Failure::Fsync) {
-            return Err(std::io::Error::other("injected"));
-        }
-        self.file.sync_data()
     }
 
     pub(crate) fn poisoned(&self) -> bool {
@@ -174,7 +155,7 @@ impl LogWriter {
         if self.current.bytes <= HEADER_BYTES as u64 {
             return Ok(());
         }
-        let (segment, file) = begin_segment(&self.folder, self.next)?;
+        let (segment, file) = begin_segment(self.disk.as_ref(), &self.folder, self.next)?;
         self.finished.push_back(std::mem::replace(&mut self.current, segment));
         self.file = file;
         Ok(())
@@ -191,11 +172,14 @@ impl LogWriter {
             if next_first.0 > up_to.0 + 1 {
                 break;
             }
-            remove(&segment.path)?;
+            remove(self.disk.as_ref(), &segment.path)?;
             self.finished.pop_front();
             removed = true;
         }
-        if removed { fsync_folder(&self.folder) } else { Ok(()) }
+        if removed {
+            self.disk.sync_folder(&self.folder).map_err(StorageError::file("fsync", &self.folder))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn numbers(&self) -> LogNumbers {
@@ -206,34 +190,41 @@ impl LogWriter {
     }
 }
 
-fn begin_segment(folder: &Path, first: LogOffset) -> Result<(Segment, File), StorageError> {
+fn begin_segment(
+    disk: &dyn Disk,
+    folder: &Path,
+    first: LogOffset,
+) -> Result<(Segment, Box<dyn DiskFile>), StorageError> {
     let path = folder.join(format!("{:020}.log", first.0));
     let failed = |action| StorageError::file(action, &path);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path).map_err(failed("create"))?;
-    file.write_all(&record::header(first)).map_err(failed("write"))?;
-    file.sync_all().map_err(failed("fsync"))?;
-    fsync_folder(folder)?;
+    let mut file = disk.create(&path).map_err(failed("create"))?;
+    let made = file
+        .write_all(&record::header(first))
+        .map_err(failed("write"))
+        .and_then(|()| file.sync().map_err(failed("fsync")))
+        .and_then(|()| disk.sync_folder(folder).map_err(StorageError::file("fsync", folder)));
+    if made.is_err() {
+        let _ = disk.remove(&path);
+    }
+    made?;
     Ok((Segment { path, first, bytes: HEADER_BYTES as u64 }, file))
 }
 
-/// Cuts the end of a segment off and keeps it beside the log, in case it was damage and not a torn write.
-fn cut_off(segment: &mut Segment, good_bytes: u64) -> Result<(), StorageError> {
+/// Cuts a segment that is read for the last time as the newest, and makes it durable: a process that was killed may
+/// have left bytes in the cache only, and from now on they count.
+fn end_segment(disk: &dyn Disk, segment: &mut Segment, cut_at: Option<u64>) -> Result<(), StorageError> {
     let failed = |action| StorageError::file(action, &segment.path);
-    let bytes = std::fs::read(&segment.path).map_err(failed("read"))?;
-    let rest = bytes.get(good_bytes as usize..).unwrap_or_default();
-    if rest.iter().any(|byte| *byte != 0) {
-        let kept = segment.path.with_extension("cut");
-        std::fs::write(&kept, rest).map_err(StorageError::file("write", &kept))?;
+    let mut file = disk.append(&segment.path).map_err(failed("open"))?;
+    if let Some(bytes) = cut_at {
+        file.truncate(bytes).map_err(failed("truncate"))?;
     }
-    let file = OpenOptions::new().write(true).open(&segment.path).map_err(failed("open"))?;
-    file.set_len(good_bytes).map_err(failed("truncate"))?;
-    file.sync_all().map_err(failed("fsync"))?;
-    segment.bytes = good_bytes;
+    file.sync().map_err(failed("fsync"))?;
+    segment.bytes = cut_at.unwrap_or(segment.bytes);
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<(), StorageError> {
-    match std::fs::remove_file(path) {
+fn remove(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    match disk.remove(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StorageError::file("delete", path)(error)),
         _ => Ok(()),
     }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::super::Counts;
 use super::*;
+use crate::RealDisk;
 use whence_schema::{Signal, TenantId, UnixNanos};
 
 fn record(received: u64) -> Record {
@@ -14,18 +15,26 @@ fn record(received: u64) -> Record {
     })
 }
 
+fn real() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
+
 fn open(folder: &Path) -> (LogWriter, Vec<u64>, Vec<String>) {
-    let (writer, segments, mut damage) = LogWriter::open(folder, Durability::Fsync, 200, LogOffset(1)).unwrap();
+    let (writer, segments, mut damage) =
+        LogWriter::open(&real(), folder, Durability::Fsync, 200, LogOffset(1)).unwrap();
     let mut read = Vec::new();
     for segment in segments {
-        let found = scan(&segment, |_, record| {
+        let found = scan(&RealDisk, &segment, |_, record, _| {
             if let Record::Counts(counts) = record {
                 read.push(counts.received);
             }
             ControlFlow::Continue(())
         })
         .unwrap();
-        damage.extend(damaged(&segment, &found));
+        for range in &found.damage {
+            damage.push(range.sentence(&segment));
+            keep_damaged(&RealDisk, &segment, range);
+        }
     }
     (writer, read, damage)
 }
@@ -63,7 +72,7 @@ fn every_cut_of_the_last_segment_keeps_the_records_before_it() {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_is_found_and_later_segments_are_still_read() {
+fn a_flipped_bit_costs_one_record_or_the_end_of_its_segment_and_is_kept_aside() {
     let folder = tempfile::tempdir().unwrap();
     let (mut writer, _, _) = open(folder.path());
     write(&mut writer, 1..14);
@@ -71,33 +80,50 @@ fn a_flipped_bit_anywhere_is_found_and_later_segments_are_still_read() {
     let (first, second) = (writer.finished[0].clone(), writer.finished[1].first.0);
     drop(writer);
     let whole = std::fs::read(&first.path).unwrap();
-    for at in (0..whole.len()).step_by(7) {
+    let record_bytes = (whole.len() - HEADER_BYTES) / (second as usize - 1);
+    for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
-        std::fs::write(&first.path, bytes).unwrap();
+        std::fs::write(&first.path, &bytes).unwrap();
         let (writer, read, damage) = open(folder.path());
         drop(writer);
         assert_eq!(damage.len(), 1, "flip at {at}");
-        assert!(read.len() < 13 && read.ends_with(&(second..14).collect::<Vec<_>>()), "flip at {at}: {read:?}");
+        assert!(read.ends_with(&(second..14).collect::<Vec<_>>()), "flip at {at}: {read:?}");
+        let in_record = at.checked_sub(HEADER_BYTES).map(|at| (at / record_bytes, at % record_bytes));
+        let lost = 13 - read.len() as u64;
+        match in_record {
+            None => assert_eq!(lost, 0, "the header, flip at {at}"),
+            // In the length: where the next record begins is not known.
+            Some((record, 0..4)) => assert!(lost <= second - 1 - record as u64, "flip at {at}"),
+            Some(_) => assert_eq!(lost, 1, "flip at {at}: {damage:?}"),
+        }
+        let kept: Vec<PathBuf> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|e| e == "damaged"))
+            .collect();
+        assert_eq!(kept.len(), 1, "flip at {at}");
+        let kept_bytes = std::fs::read(&kept[0]).unwrap();
+        assert!(bytes.windows(kept_bytes.len()).any(|window| window == kept_bytes) && !kept_bytes.is_empty());
+        std::fs::remove_file(&kept[0]).unwrap();
     }
 }
 
 #[test]
-fn a_failed_fsync_poisons_and_a_full_disk_does_not() {
+fn a_segment_of_a_newer_version_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let (mut writer, _, _) = open(folder.path());
-    write(&mut writer, 1..2);
-    writer.fail = Some(Failure::Write);
-    writer.push(&record(2));
-    assert!(matches!(writer.commit(), Err(StorageError::File { .. })));
-    writer.fail = None;
-    write(&mut writer, 2..3);
-    writer.fail = Some(Failure::Fsync);
-    writer.push(&record(3));
-    assert!(matches!(writer.commit(), Err(StorageError::LogPoisoned(_))));
-    writer.fail = None;
-    writer.push(&record(3));
-    assert!(matches!(writer.commit(), Err(StorageError::LogPoisoned(_))));
+    write(&mut writer, 1..3);
+    let path = writer.current.path.clone();
+    drop(writer);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[7] += 1;
+    let checksum = crc32fast::hash(&bytes[..16]);
+    bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
+    std::fs::write(&path, &bytes).unwrap();
+    let refused = LogWriter::open(&real(), folder.path(), Durability::Fsync, 200, LogOffset(1)).unwrap_err();
+    assert!(matches!(&refused, StorageError::Incompatible { reason, .. } if reason.contains("newer")), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 
 #[test]
@@ -113,6 +139,6 @@ fn cutting_deletes_exactly_the_segments_that_are_not_needed() {
     writer.cut(LogOffset(13)).unwrap();
     assert_eq!(writer.numbers().segments, 1);
     drop(writer);
-    let (writer, segments, _) = LogWriter::open(folder.path(), Durability::Fsync, 200, LogOffset(14)).unwrap();
+    let (writer, segments, _) = LogWriter::open(&real(), folder.path(), Durability::Fsync, 200, LogOffset(14)).unwrap();
     assert_eq!((writer.next, segments.len()), (LogOffset(14), 0));
 }

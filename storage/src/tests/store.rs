@@ -217,11 +217,14 @@ fn large_chunks_are_joined_by_copying_row_groups() {
         whence_schema::Rows::Events(batch) => batch,
         whence_schema::Rows::Metrics(_) => unreachable!(),
     };
+    let disk: std::sync::Arc<dyn crate::Disk> = std::sync::Arc::new(crate::RealDisk);
     let mut chunks = Vec::new();
     for seed in [0, 1_000_000] {
-        chunks.extend(crate::chunk::writer::write_chunks(Table::Events, folder.path(), &[batch(seed)], 9, 0).unwrap());
+        chunks.extend(
+            crate::chunk::writer::write_chunks(&disk, Table::Events, folder.path(), &[batch(seed)], 9, 0).unwrap(),
+        );
     }
-    let joined = crate::chunk::join::join(Table::Events, folder.path(), &chunks).unwrap();
+    let joined = crate::chunk::join::join(&disk, Table::Events, folder.path(), &chunks).unwrap();
     assert_eq!((joined.len(), joined[0].rows, joined[0].level), (1, 280_000, 1));
     assert!(crate::chunk::file::is_intact(&joined[0].path).unwrap());
     let rows = crate::chunk::join::read_all(&joined[0]).unwrap();
