@@ -73,9 +73,10 @@ impl Home {
     }
 }
 
-/// The binary under test.
+/// The binary under test: the one built with the tests, or that of `WHENCE_BINARY`.
 fn whence() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_whence"));
+    let binary = std::env::var_os("WHENCE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_whence").into());
+    let mut command = Command::new(binary);
     command.stdin(Stdio::null()).env("NO_COLOR", "1");
     command
 }
@@ -121,6 +122,13 @@ impl Server {
 
     /// Starts with further `key=value` settings, and waits until it is ready.
     pub(crate) fn start_with(home: &Home, settings: &[&str]) -> Self {
+        let mut server = Self::spawn(home, settings);
+        server.wait_until_ready(Duration::from_secs(120));
+        server
+    }
+
+    /// Starts with further settings, and does not wait.
+    pub(crate) fn spawn(home: &Home, settings: &[&str]) -> Self {
         let ports = Ports::free();
         let output = home.file(&format!("server-{}.log", ports.grpc));
         let log = File::create(&output).unwrap();
@@ -131,9 +139,7 @@ impl Server {
             command.args(["--set", setting]);
         }
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let mut server = Self { child, ports, output, _home: home.clone() };
-        server.wait_until_ready(Duration::from_secs(120));
-        server
+        Self { child, ports, output, _home: home.clone() }
     }
 
     fn wait_until_ready(&mut self, within: Duration) {

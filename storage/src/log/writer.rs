@@ -5,6 +5,7 @@ use super::{LogOffset, Segment, keep_damaged, list_segments, scan};
 use crate::files::make_folder;
 use crate::{Disk, DiskFile, Durability, StorageError};
 use std::collections::VecDeque;
+use std::io::{ErrorKind, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,7 +58,8 @@ impl LogWriter {
                 if let Some(torn) = torn {
                     keep_damaged(disk.as_ref(), segment, torn);
                 }
-                end_segment(disk.as_ref(), segment, torn.map(|_| read.good_bytes))?;
+                let good_bytes = if torn.is_some() { read.good_bytes } else { segment.bytes };
+                end_segment(disk.as_ref(), segment, durability, good_bytes)?;
                 break;
             }
             if segment.bytes > HEADER_BYTES as u64 {
@@ -210,17 +212,49 @@ fn begin_segment(
     Ok((Segment { path, first, bytes: HEADER_BYTES as u64 }, file))
 }
 
-/// Cuts a segment that is read for the last time as the newest, and makes it durable: a process that was killed may
-/// have left bytes in the cache only, and from now on they count.
-fn end_segment(disk: &dyn Disk, segment: &mut Segment, cut_at: Option<u64>) -> Result<(), StorageError> {
+/// Cuts the newest segment of an earlier run and makes it durable by writing it anew: what that run did not get synced,
+/// or failed to sync, can still be read from the cache, where another fsync would do nothing for it. From now on it
+/// counts: a request that is repeated will be answered as stored. Needs the segment's size in space; a disk that is full
+/// gets an fsync only.
+fn end_segment(
+    disk: &dyn Disk,
+    segment: &mut Segment,
+    durability: Durability,
+    good_bytes: u64,
+) -> Result<(), StorageError> {
+    let copy = segment.path.with_extension("new");
+    let copied = if durability == Durability::Fsync { copy_segment(disk, segment, good_bytes, &copy) } else { Ok(()) };
+    if let Err(error) = copied {
+        let _ = disk.remove(&copy);
+        if error.kind() != ErrorKind::StorageFull {
+            return Err(StorageError::file("copy", &segment.path)(error));
+        }
+    }
     let failed = |action| StorageError::file(action, &segment.path);
     let mut file = disk.append(&segment.path).map_err(failed("open"))?;
-    if let Some(bytes) = cut_at {
-        file.truncate(bytes).map_err(failed("truncate"))?;
+    if good_bytes < segment.bytes {
+        file.truncate(good_bytes).map_err(failed("truncate"))?;
     }
-    file.sync().map_err(failed("fsync"))?;
-    segment.bytes = cut_at.unwrap_or(segment.bytes);
+    if durability == Durability::Fsync {
+        file.sync().map_err(failed("fsync"))?;
+    }
+    segment.bytes = good_bytes;
     Ok(())
+}
+
+fn copy_segment(disk: &dyn Disk, segment: &Segment, good_bytes: u64, to: &Path) -> std::io::Result<()> {
+    let mut from = disk.open(&segment.path)?.take(good_bytes);
+    let mut file = disk.create(to)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => break,
+            read => file.write_all(&buffer[..read])?,
+        }
+    }
+    file.sync()?;
+    disk.rename(to, &segment.path)?;
+    segment.path.parent().map_or(Ok(()), |folder| disk.sync_folder(folder))
 }
 
 fn remove(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {

@@ -188,7 +188,7 @@ async fn a_full_disk_refuses_for_the_time_being_and_takes_everything_once_there_
     let options = StoreOptions { disk: Arc::new(disk.clone()), ..options(&folder.path().join("data")) };
     let world = open(options).await.unwrap();
     let mut sender = Sender { waiting: Vec::new(), acknowledged: Vec::new() };
-    disk.set_space(Some(20_000));
+    disk.set_space(Some(12_000));
     for number in 0..200 {
         sender.waiting.push(sent(number, (number % 3) as u8));
         sender.send(&world).await;

@@ -45,7 +45,6 @@ struct Inner {
     /// Which content a name stands for: as it looks, and as it would after a crash.
     names: BTreeMap<PathBuf, usize>,
     durable: BTreeMap<PathBuf, usize>,
-    operations: u64,
 }
 
 /// The disk. Clones share it.
@@ -63,7 +62,6 @@ impl FaultyDisk {
             contents: Vec::new(),
             names: BTreeMap::new(),
             durable: BTreeMap::new(),
-            operations: 0,
         })))
     }
 
@@ -74,10 +72,6 @@ impl FaultyDisk {
     /// Leaves room for so many more bytes; `None` for any number.
     pub(in crate::tests) fn set_space(&self, bytes: Option<u64>) {
         self.0.lock().space = bytes;
-    }
-
-    pub(in crate::tests) fn operations(&self) -> u64 {
-        self.0.lock().operations
     }
 
     /// As if power was lost: nobody may be using the files. Afterwards the disk works.
@@ -106,7 +100,6 @@ impl Inner {
     }
 
     fn operation(&mut self) -> io::Result<()> {
-        self.operations += 1;
         match self.fault {
             Fault::Once(0) => {
                 self.fault = Fault::None;
