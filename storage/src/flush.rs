@@ -285,8 +285,9 @@ impl ChunkWriter {
     /// Step 3. What is written to chunks meanwhile waits for the next commit.
     async fn publish(&mut self, offset: LogOffset) -> Result<(), StorageError> {
         let points = [CrashPoint::EventsCommitted, CrashPoint::MetricsCommitted, CrashPoint::CorrelationsCommitted];
-        for (table, point) in Table::ALL.into_iter().zip(points) {
-            let chunks = self.uncommitted[table as usize].clone();
+        // Taken at once: what is written while one table is committed may hold rows behind the offset, also of the next.
+        let sealed = self.uncommitted.clone();
+        for ((table, point), chunks) in Table::ALL.into_iter().zip(points).zip(sealed) {
             if !chunks.is_empty() {
                 let (log, added) = (self.tables[table as usize].clone(), chunks.clone());
                 self.relieving(async move { log.add(&added, offset).await }).await?;
