@@ -18,7 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The Delta Lake kernel logs an error where it only finds that a table does not exist yet, and every commit twice; its
 /// errors reach us as values.
-const QUIET: &str = "buoyant_kernel=off,buoyant_kernel_engine=off,deltalake_core=warn";
+const QUIET: &str = "buoyant_kernel=off,buoyant_kernel_engine=off,deltalake_core=warn,object_store=warn";
 
 fn main() -> std::process::ExitCode {
     let cli = commands::Cli::parse();

@@ -5,7 +5,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use std::fmt;
 use std::time::Duration;
-use whence_storage::StorageError;
+use whence_storage::{BUCKET_UNAVAILABLE, StorageError};
 
 /// A five-letter error code as PostgreSQL documents it (Appendix A, "PostgreSQL Error Codes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,9 +227,17 @@ fn bucket_error(error: &DataFusionError) -> Option<&StorageError> {
     None
 }
 
+/// What is wrong with the bucket, if that is the reason. DataFusion hands on some errors of files as words only.
+fn bucket_trouble(error: &DataFusionError) -> Option<String> {
+    bucket_error(error).map(ToString::to_string).or_else(|| {
+        let text = error.to_string();
+        text.split_once(BUCKET_UNAVAILABLE).map(|(_, reason)| reason.trim_start_matches([':', ' ']).to_owned())
+    })
+}
+
 fn state_of(error: &DataFusionError) -> SqlState {
     use arrow::error::ArrowError;
-    if bucket_error(error).is_some() {
+    if bucket_trouble(error).is_some() {
         return SqlState::IO_ERROR;
     }
     let error = root_of(error);
@@ -274,8 +282,8 @@ fn state_of_plan_message(message: &str) -> SqlState {
 }
 
 fn message_of(error: &DataFusionError) -> String {
-    if let Some(error) = bucket_error(error) {
-        return error.to_string();
+    if let Some(reason) = bucket_trouble(error) {
+        return reason;
     }
     let root = root_of(error);
     let text = match root {

@@ -62,7 +62,7 @@ pub use jobs::{JobKind, JobRecord};
 pub use lookup::{FoundSpan, LinkSide};
 pub use options::{CrashPoint, Durability, Retention, StoreOptions};
 pub use recovery::{LoggedRequest, Recovery, RecoveryProgress, RecoveryReport};
-pub use remote::{Bucket, BucketStatistics, S3Options, Secret};
+pub use remote::{BUCKET_UNAVAILABLE, Bucket, BucketStatistics, S3Options, Secret};
 pub use snapshot::{Snapshot, TableSnapshot};
 pub use store::{Appended, Opened, Statistics, Store};
 pub use tail::{Tail, TailItem, TailRows};

@@ -23,6 +23,7 @@ mod watch;
 
 pub(crate) use binding::{Bound, bind, refuse_without_bucket};
 pub use bucket::{Bucket, S3Options, Secret};
+pub use reader::BUCKET_UNAVAILABLE;
 pub(crate) use transfer::Remote;
 pub use watch::BucketStatistics;
 pub(crate) use watch::is_unavailable;

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Where `tests/clients/install` has put them.
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../clients");
     assert!(
         folder.join("python/.installed").exists() && folder.join("node/.installed").exists(),

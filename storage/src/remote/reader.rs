@@ -1,6 +1,7 @@
 //! Chunk files for readers that go through `object_store`, such as DataFusion's.
 
 use super::transfer::Remote;
+use crate::StorageError;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
@@ -14,6 +15,14 @@ use std::sync::Arc;
 
 /// How often a file is fetched again because it was evicted before it could be opened.
 const ATTEMPTS: usize = 5;
+
+/// In the message of an error of [`Store::chunk_files`](crate::Store::chunk_files) when a bucket does not answer: readers
+/// such as DataFusion hand on no more than the words.
+pub const BUCKET_UNAVAILABLE: &str = "unavailable bucket error";
+
+fn name_of(error: &StorageError) -> &'static str {
+    if error.needs_bucket() { "unavailable bucket" } else { "bucket" }
+}
 
 /// The local file system, in which chunks that were evicted from the cache appear when they are read.
 #[derive(Debug)]
@@ -45,7 +54,7 @@ impl ObjectStore for ChunkFiles {
                     .remote
                     .fetch(&path)
                     .await
-                    .map_err(|error| Error::Generic { store: "bucket", source: Box::new(error) })?,
+                    .map_err(|error| Error::Generic { store: name_of(&error), source: Box::new(error) })?,
                 outcome => {
                     self.remote.touch(&path);
                     return outcome;
