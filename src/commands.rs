@@ -1,10 +1,13 @@
 //! The command line: one module per command.
 
+mod backup;
 mod demo;
 mod load;
 mod query;
 mod replay;
+mod restore;
 mod serve;
+mod server;
 mod validate;
 mod verify;
 
@@ -41,8 +44,12 @@ pub enum Command {
     Query(query::Query),
     /// Check configuration files without starting.
     Validate(validate::Validate),
-    /// Prove that a stopped server's data is whole: log, chunks and ledger.
+    /// Prove that data is whole: log, Delta logs, chunks and ledger; of a running server, a stopped one, or a backup.
     Verify(verify::Verify),
+    /// Make a restore point of a running or stopped server's data.
+    Backup(backup::Backup),
+    /// Put a backup in the place of a running or stopped server's data, whole or as it was at a time.
+    Restore(restore::Restore),
 }
 
 impl Command {
@@ -76,12 +83,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Query(command) => command.run().await,
         Command::Validate(command) => command.run(),
         Command::Verify(command) => command.run().await,
-    }
-}
-
-/// Overwrites the last line of a terminal; says nothing where nobody watches.
-fn progress(text: &str) {
-    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-        eprint!("\r{text}\x1b[K");
+        Command::Backup(command) => command.run().await,
+        Command::Restore(command) => command.run().await,
     }
 }

@@ -61,7 +61,8 @@ impl Health {
     }
 }
 
-/// `GET /`: 200 when ready, else 503 with the reason.
+/// `GET /`: 200 when ready, else 503 with the reason, and while the log is replayed how far that is: `replayed_bytes`
+/// of `total_bytes`, `percent`.
 pub fn health_router(health: Arc<Health>) -> Router {
     Router::new().fallback(get(show_health)).with_state(health)
 }
@@ -71,7 +72,11 @@ async fn show_health(State(health): State<Arc<Health>>) -> Response {
         RECOVERING => {
             let (done, total) =
                 (health.replayed_bytes.load(Ordering::Relaxed), health.total_bytes.load(Ordering::Relaxed));
-            let body = serde_json::json!({"status": "recovering", "replayed_bytes": done, "total_bytes": total});
+            // Nothing is known of the log before it was opened.
+            let percent = (total > 0).then(|| crate::progress::percent(done, total));
+            let body = serde_json::json!({
+                "status": "recovering", "replayed_bytes": done, "total_bytes": total, "percent": percent
+            });
             (StatusCode::SERVICE_UNAVAILABLE, body)
         }
         READY => (StatusCode::OK, serde_json::json!({"status": "ready"})),

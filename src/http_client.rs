@@ -1,8 +1,9 @@
-//! A small HTTP client for Whence's own query door: `whence query` and `whence demo` speak SQL like any other client.
+//! A small HTTP client for Whence's own query door: commands speak to a server like any other client.
 
 use anyhow::{Context, bail};
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
@@ -36,17 +37,69 @@ impl Answer {
     }
 }
 
+fn base_of(endpoint: &str) -> String {
+    let base = endpoint.trim_end_matches('/');
+    if base.contains("://") { base.to_owned() } else { format!("http://{base}") }
+}
+
+async fn answer(base: &str, request: hyper::Request<Full<Bytes>>) -> anyhow::Result<hyper::Response<Incoming>> {
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    client
+        .request(request)
+        .await
+        .with_context(|| format!("no answer from {base}: is `whence serve` running there? (--endpoint names another)"))
+}
+
+/// `GET` of a JSON document.
+pub async fn get_json(endpoint: &str, path: &str) -> anyhow::Result<serde_json::Value> {
+    let base = base_of(endpoint);
+    let request = hyper::Request::get(format!("{base}{path}")).body(Full::default())?;
+    let response = answer(&base, request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    if !status.is_success() {
+        bail!("{base} answered {status}: {}", value["error"].as_str().unwrap_or("is this a Whence server?"));
+    }
+    Ok(value)
+}
+
+/// `POST` of a JSON document; hands every line of the answer, a JSON document itself, to `each`.
+pub async fn post_lines(
+    endpoint: &str,
+    path: &str,
+    document: &serde_json::Value,
+    mut each: impl FnMut(serde_json::Value),
+) -> anyhow::Result<()> {
+    let base = base_of(endpoint);
+    let request = hyper::Request::post(format!("{base}{path}"))
+        .header(hyper::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(document.to_string())))?;
+    let response = answer(&base, request).await?;
+    let mut body = response.into_body();
+    let mut waiting = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        waiting.extend_from_slice(&data);
+        while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = waiting.drain(..=end).collect();
+            each(serde_json::from_slice(&line).context("the answer is not JSON: is this a Whence server?")?);
+        }
+    }
+    // A refusal is one document without a line end.
+    if !waiting.is_empty() {
+        each(serde_json::from_slice(&waiting).context("the answer is not JSON: is this a Whence server?")?);
+    }
+    Ok(())
+}
+
 /// Runs `sql` at `endpoint` and returns the body in `format` (`json` or `csv`).
 pub async fn query_text(endpoint: &str, sql: &str, format: &str) -> anyhow::Result<Bytes> {
-    let base = endpoint.trim_end_matches('/');
-    let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+    let base = base_of(endpoint);
     let request = hyper::Request::post(format!("{base}/v1/sql?format={format}"))
         .header(hyper::header::CONTENT_TYPE, "text/plain")
         .body(Full::new(Bytes::from(sql.to_owned())))?;
-    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let response = client.request(request).await.with_context(|| {
-        format!("no answer from {base}: is `whence serve` running there? (--endpoint names another)")
-    })?;
+    let response = answer(&base, request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     if !status.is_success() {

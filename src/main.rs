@@ -2,11 +2,13 @@
 
 #![allow(unreachable_pub, reason = "a binary exports nothing: pub marks what a module offers to its siblings")]
 
+mod admin;
 mod commands;
 mod config;
 mod health;
 mod http_client;
 mod pipeline;
+mod progress;
 mod shutdown;
 mod table_functions;
 

@@ -7,22 +7,25 @@
 //! stop:     receivers -> doors -> Store (flush) -> Correlator, which ends with the tail
 //! ```
 
+use crate::admin::{self, Admin};
 use crate::config::{Config, Durability, StorageKind};
 use crate::health::{Health, Sources, health_router, metrics_router};
+use crate::progress::Bar;
 use crate::shutdown::{self, Late, Named};
 use anyhow::Context;
 use axum::serve::ListenerExt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use whence_correlator::{Correlator, CorrelatorOptions};
+use whence_correlator::{Correlator, CorrelatorOptions, CorrelatorStatistics};
 use whence_otlp_receiver::{Ingest, Mapper, ReceiverLimits, ReceiverOptions, default_rules, serve_grpc, serve_http};
 use whence_query::{QueryEngine, QueryOptions};
 use whence_schema::{Signal, TenantId};
-use whence_storage::{Opened, Recovery, Retention, Store, StoreOptions};
+use whence_storage::{Opened, Recovery, Retention, StorageError, Store, StoreOptions};
 
 /// A server whose ports are open.
 pub struct Running {
@@ -34,6 +37,7 @@ pub struct Running {
     doors: Vec<Named>,
     correlator: Named,
     observers: Vec<Named>,
+    restart: Arc<Notify>,
 }
 
 /// Recovers what is in the data directory, then opens the ports.
@@ -51,23 +55,13 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     }
     let metrics = listen("service.telemetry.metrics.address", config.service.telemetry.metrics.address).await?;
     observers.push(serve_router("own metrics", metrics, metrics_router(health.clone()), observing.clone()));
-    // Taken addresses are found before the log is replayed; nobody is answered until then.
+    // Taken addresses are found before the log is replayed; the ports open after it.
     let protocols = &config.receivers.otlp.protocols;
-    let grpc = listen("receivers.otlp.protocols.grpc.endpoint", protocols.grpc.endpoint).await?;
-    let http = listen("receivers.otlp.protocols.http.endpoint", protocols.http.endpoint).await?;
+    let grpc = Reserved::new("receivers.otlp.protocols.grpc.endpoint", protocols.grpc.endpoint)?;
+    let http = Reserved::new("receivers.otlp.protocols.http.endpoint", protocols.http.endpoint)?;
 
-    let rules = config.exporters.hypertables.mapping_rules.clone().unwrap_or_else(default_rules);
-    let mapper = Arc::new(Mapper::new(rules));
-    let options = store_options(config)?;
-    if let Some(bucket) = &options.bucket {
-        health.depends_on(bucket.clone());
-    }
-    let Opened { store, tail, recovery, correlator_state } = Store::open(options).await?;
-    let correlator = Correlator::new(store.clone(), correlator_state, correlator_options(config));
-    let statistics = correlator.statistics();
-    let correlator = named("correlator", async move { Ok(correlator.run(tail).await?) });
-    recover(recovery, mapper.clone(), health.clone()).await?;
-
+    let Recovered { store, mapper, correlator, statistics } = open_store(config, &health).await?;
+    let (grpc, http) = (grpc.listen()?, http.listen()?);
     let in_flight = (config.exporters.hypertables.memory_mib as u64) << 18;
     let ingest = Ingest::new(store.clone(), mapper, in_flight);
     let receiving = CancellationToken::new();
@@ -82,12 +76,80 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     ];
     let engine = QueryEngine::new(store.clone(), crate::table_functions::all(), query_options(config))?;
     let answering = CancellationToken::new();
-    let doors = open_doors(config, &engine, &answering).await?;
+    let restart = Arc::new(Notify::new());
+    let admin = Admin::new(store.clone(), config.exporters.hypertables.folder().to_owned(), restart.clone());
+    let doors = open_doors(config, &engine, admin, &answering).await?;
     health.ready(Sources { ingest, store: store.clone(), correlator: statistics });
-    Ok(Running { health, store, receiving, answering, receivers, doors, correlator, observers })
+    Ok(Running { health, store, receiving, answering, receivers, doors, correlator, observers, restart })
+}
+
+/// A store that has replayed its log, with its correlator.
+struct Recovered {
+    store: Store,
+    mapper: Arc<Mapper>,
+    correlator: Named,
+    statistics: Arc<CorrelatorStatistics>,
+}
+
+async fn open_store(config: &Config, health: &Arc<Health>) -> anyhow::Result<Recovered> {
+    let rules = config.exporters.hypertables.mapping_rules.clone().unwrap_or_else(default_rules);
+    let mapper = Arc::new(Mapper::new(rules));
+    let options = store_options(config)?;
+    if let Some(bucket) = &options.bucket {
+        health.depends_on(bucket.clone());
+    }
+    let Opened { store, tail, recovery, correlator_state } = Store::open(options).await?;
+    let correlator = Correlator::new(store.clone(), correlator_state, correlator_options(config));
+    let statistics = correlator.statistics();
+    let correlator = named("correlator", async move { Ok(correlator.run(tail).await?) });
+    recover(recovery, mapper.clone(), health.clone()).await?;
+    Ok(Recovered { store, mapper, correlator, statistics })
+}
+
+/// The data of a server that is stopped, opened without ports for as long as a command needs it.
+pub struct Stopped {
+    store: Store,
+    correlator: Named,
+}
+
+/// Opens and recovers the data; `None` when a server uses it.
+///
+/// # Errors
+///
+/// When there is none, or it cannot be read.
+pub async fn open_stopped(config: &Config) -> anyhow::Result<Option<Stopped>> {
+    let data = config.exporters.hypertables.folder();
+    anyhow::ensure!(
+        data.join("control.db").is_file(),
+        "{}: there is no data here: name the directory with --data-dir or --config",
+        data.display()
+    );
+    match open_store(config, &Arc::default()).await {
+        Ok(Recovered { store, correlator, .. }) => Ok(Some(Stopped { store, correlator })),
+        Err(error) if matches!(error.downcast_ref(), Some(StorageError::Locked { .. })) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Stopped {
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Leaves the directory to others.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.store.close().await?;
+        self.correlator.task.await?
+    }
 }
 
 impl Running {
+    /// Ends when staged data waits for the server to be started again.
+    pub async fn restart_wanted(&self) {
+        self.restart.notified().await;
+    }
+
     /// Ends everything in the order of the data; true when all of it ended well within the deadline.
     pub async fn stop(self) -> bool {
         let deadline = tokio::time::Instant::now() + shutdown::DEADLINE;
@@ -112,6 +174,8 @@ impl Running {
         well &= shutdown::finish(vec![self.correlator], deadline, Late::Failed).await;
         for observer in self.observers {
             observer.task.abort();
+            // Its port is free only then.
+            let _ = observer.task.await;
         }
         well
     }
@@ -124,7 +188,12 @@ async fn recover(recovery: Recovery, mapper: Arc<Mapper>, health: Arc<Health>) -
             .map(|(mapped, _)| mapped)
             .map_err(|error| error.to_string())
     };
-    let report = recovery.run(map, move |progress| health.recovering(progress.bytes, progress.total_bytes)).await?;
+    let bar = Bar::bytes("replaying the log");
+    let show = move |progress: whence_storage::RecoveryProgress| {
+        health.recovering(progress.bytes, progress.total_bytes);
+        bar.set(progress.bytes, progress.total_bytes);
+    };
+    let report = recovery.run(map, show).await?;
     if report.requests > 0 {
         tracing::info!("replayed {} requests from the log", report.requests);
     }
@@ -137,6 +206,7 @@ async fn recover(recovery: Recovery, mapper: Arc<Mapper>, health: Arc<Health>) -
 async fn open_doors(
     config: &Config,
     engine: &QueryEngine,
+    admin: Admin,
     answering: &CancellationToken,
 ) -> anyhow::Result<Vec<Named>> {
     if !config.has_extension("query") {
@@ -144,7 +214,7 @@ async fn open_doors(
     }
     let http = listen("extensions.query.http.endpoint", config.extensions.query.http.endpoint).await?;
     let pgwire = listen("extensions.query.pgwire.endpoint", config.extensions.query.pgwire.endpoint).await?;
-    let router = whence_query::serve::http::router(engine.clone());
+    let router = whence_query::serve::http::router(engine.clone()).merge(admin::router(admin));
     let serving = whence_query::serve::pgwire::serve(engine.clone(), pgwire, answering.clone());
     Ok(vec![
         serve_router("HTTP queries", http, router, answering.clone()),
@@ -152,10 +222,35 @@ async fn open_doors(
     ])
 }
 
-async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}: is another server running there? Set another address with {key}")
-    })
+async fn listen(key: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    Reserved::new(key, address)?.listen()
+}
+
+/// An address that is ours, although nobody can connect to it yet.
+struct Reserved {
+    key: &'static str,
+    address: SocketAddr,
+    socket: TcpSocket,
+}
+
+/// Connections that wait to be accepted, at most.
+const BACKLOG: u32 = 1_024;
+
+impl Reserved {
+    fn new(key: &'static str, address: SocketAddr) -> anyhow::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address).with_context(|| taken(key, address))?;
+        Ok(Self { key, address, socket })
+    }
+
+    fn listen(self) -> anyhow::Result<TcpListener> {
+        self.socket.listen(BACKLOG).with_context(|| taken(self.key, self.address))
+    }
+}
+
+fn taken(key: &str, address: SocketAddr) -> String {
+    format!("cannot listen on {address}: is another server running there? Set another address with {key}")
 }
 
 fn named(name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Named {
@@ -170,7 +265,8 @@ fn serve_router(name: &'static str, listener: TcpListener, router: axum::Router,
     let serving: JoinHandle<anyhow::Result<()>> = tokio::spawn(async move {
         // Answers go out at once instead of waiting for more to put into one packet.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        Ok(axum::serve(listener, router).with_graceful_shutdown(until.cancelled_owned()).await?)
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        Ok(axum::serve(listener, service).with_graceful_shutdown(until.cancelled_owned()).await?)
     });
     Named { name, task: serving }
 }

@@ -79,14 +79,14 @@ async fn send(scenario: &Scenario, endpoint: &str) -> anyhow::Result<Sent> {
     // Eight requests under way at once, as eight exporting services would have them.
     let answers = futures::stream::iter(scenario.requests()).map(|request| send_one(&client, request)).buffered(8);
     let mut answers = std::pin::pin!(answers);
+    let line = crate::progress::Bar::line();
     while let Some(items) = answers.next().await {
         sent.requests += 1;
         sent.items += items?;
         if sent.requests.is_multiple_of(50) {
-            super::progress(&format!("{} items sent", sent.items));
+            line.say(&format!("{} items sent", sent.items));
         }
     }
-    super::progress("");
     sent.elapsed = started.elapsed();
     Ok(sent)
 }

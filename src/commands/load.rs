@@ -191,10 +191,12 @@ async fn back_off(error: &SendError) {
 
 async fn show_progress(run: Arc<Run>) {
     let mut last = 0;
+    let line = crate::progress::Bar::line();
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let accepted = run.accepted.load(Ordering::Relaxed);
-        eprintln!("{:>5} s: {accepted} items, {} a second", run.started.elapsed().as_secs(), (accepted - last) / 5);
+        let seconds = run.started.elapsed().as_secs();
+        line.say_anywhere(&format!("{seconds:>5} s: {accepted} items, {} a second", (accepted - last) / 5));
         last = accepted;
     }
 }

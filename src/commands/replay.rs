@@ -101,6 +101,7 @@ impl Replay {
         let mut under_way: VecDeque<JoinHandle<(usize, Result<Sent, SendError>)>> = VecDeque::new();
         let mut pace = Pace::new(self.speed);
         let mut told = Instant::now();
+        let line = crate::progress::Bar::line();
         while let Some(request) = requests.recv().await {
             pace.wait_for(request.time).await;
             if under_way.len() >= usize::from(self.in_flight)
@@ -114,14 +115,14 @@ impl Replay {
                 (request.line_bytes, result)
             }));
             if told.elapsed() > Duration::from_secs(1) {
-                super::progress(&format!("{} requests acknowledged", totals.requests));
+                line.say(&format!("{} requests acknowledged", totals.requests));
                 told = Instant::now();
             }
         }
         for task in under_way {
             totals.count(task.await?);
         }
-        super::progress("");
+        drop(line);
         reader.await??;
         Ok(totals)
     }

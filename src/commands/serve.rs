@@ -16,7 +16,27 @@ impl Serve {
         for warning in config.warnings() {
             tracing::warn!("{warning}");
         }
-        let running = pipeline::start(&config).await?;
+        let mut stop = std::pin::pin!(shutdown::requested());
+        loop {
+            let running = pipeline::start(&config).await?;
+            self.tell(&config);
+            tokio::select! {
+                () = &mut stop => {
+                    tracing::info!("stopping: finishing requests and queries, then writing what is in memory");
+                    let well = running.stop().await;
+                    tracing::info!("stopped");
+                    return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+                }
+                () = running.restart_wanted() => {
+                    // Senders meet closed ports for a moment and send again.
+                    tracing::info!("restored data is ready: closing the store and opening it again");
+                    running.stop().await;
+                }
+            }
+        }
+    }
+
+    fn tell(&self, config: &config::Config) {
         let protocols = &config.receivers.otlp.protocols;
         tracing::info!(
             "ready: OTLP on {} (gRPC) and {} (HTTP), SQL on {} (PostgreSQL) and {} (HTTP), data in {}",
@@ -26,10 +46,5 @@ impl Serve {
             config.extensions.query.http.endpoint,
             config.exporters.hypertables.path.display(),
         );
-        shutdown::requested().await;
-        tracing::info!("stopping: finishing requests and queries, then writing what is in memory");
-        let well = running.stop().await;
-        tracing::info!("stopped");
-        Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -1,18 +1,26 @@
 //! `whence verify`
 
+use super::server::{ServerArguments, is_in_use};
+use crate::progress::Bar;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use whence_storage::{Progress, VerifyReport};
 
 #[derive(Debug, clap::Args)]
 pub struct Verify {
-    /// Data directory of a stopped server.
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub server: ServerArguments,
+    /// Check this backup instead: every restore point with its files.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["data_dir", "endpoint"])]
+    pub backup: Option<PathBuf>,
 }
 
 impl Verify {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let report = whence_storage::verify(&self.data_dir).await?;
+        let report = match self.backup {
+            Some(backup) => whence_storage::verify_backup(&backup, reporter()).await?,
+            None => verify(self.server).await?,
+        };
         println!(
             "{} chunks, {} log records; {} spans, {} log records and {} data points stored",
             report.chunks, report.log_records, report.spans, report.logs, report.points
@@ -26,4 +34,20 @@ impl Verify {
         }
         Ok(ExitCode::FAILURE)
     }
+}
+
+async fn verify(server: ServerArguments) -> anyhow::Result<VerifyReport> {
+    let place = server.place()?;
+    if !place.is_server() {
+        match whence_storage::verify(&place.data, reporter()).await.map_err(anyhow::Error::from) {
+            Err(error) if is_in_use(&error) => {}
+            outcome => return outcome,
+        }
+    }
+    place.ask("/v1/admin/verify", &serde_json::json!({}), "verifying").await
+}
+
+fn reporter() -> impl Fn(Progress) + Send + Sync {
+    let bar = Bar::bytes("verifying");
+    move |progress| bar.set(progress.done, progress.total)
 }

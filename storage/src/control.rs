@@ -2,6 +2,8 @@
 
 use crate::StorageError;
 use crate::assets::{self, Asset, AssetKey, Assets};
+use crate::files::fsync_file;
+use crate::flush::blocking;
 use crate::ledger::{Counts, Entries, LedgerKey};
 use crate::log::LogOffset;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
@@ -12,7 +14,8 @@ use whence_schema::{RequestDigest, Signal, TenantId, UnixNanos};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Every version of the schema, oldest first. An applied one is never edited: its checksum is remembered.
-const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("control/0001_initial.sql"))];
+const MIGRATIONS: [(i64, &str); 2] =
+    [(1, include_str!("control/0001_initial.sql")), (2, include_str!("control/0002_restore.sql"))];
 
 /// The open database.
 #[derive(Debug, Clone)]
@@ -47,6 +50,13 @@ const CORRELATOR: &str = "correlator";
 impl Control {
     /// Opens or makes `control.db` below `root` and brings its schema up to date.
     pub(crate) async fn open(root: &Path) -> Result<Self, StorageError> {
+        let control = Self::open_as_it_is(root).await?;
+        control.migrate().await?;
+        Ok(control)
+    }
+
+    /// Opens or makes the database and leaves its schema alone, which may be an older one.
+    pub(crate) async fn open_as_it_is(root: &Path) -> Result<Self, StorageError> {
         let path = root.join("control.db");
         let options = SqliteConnectOptions::new()
             .filename(&path)
@@ -55,9 +65,7 @@ impl Control {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10));
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-        let control = Self { pool, path };
-        control.migrate().await?;
-        Ok(control)
+        Ok(Self { pool, path })
     }
 
     async fn migrate(&self) -> Result<(), StorageError> {
@@ -217,6 +225,43 @@ impl Control {
                 Ok((row.try_get("path")?, counts))
             })
             .collect()
+    }
+
+    /// Puts another ledger in the place of this one and forgets what belongs to the time after `at`.
+    pub(crate) async fn cut(&self, ledger: &Entries, at: UnixNanos) -> Result<(), StorageError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("DELETE FROM ledger").execute(&mut *transaction).await?;
+        for (key, counts) in ledger {
+            save_counts(&mut transaction, key, counts).await?;
+        }
+        sqlx::query("DELETE FROM asset WHERE created_at > ?").bind(at.0).execute(&mut *transaction).await?;
+        sqlx::query("DELETE FROM state WHERE name = ?").bind(CORRELATOR).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Remembers that this data came out of a backup.
+    pub(crate) async fn remember_restore(
+        &self,
+        restore_point: &str,
+        taken_at: UnixNanos,
+        cut_at: Option<UnixNanos>,
+    ) -> Result<(), StorageError> {
+        sqlx::query("INSERT INTO restore VALUES (?, ?, ?, ?)")
+            .bind(UnixNanos::now().0)
+            .bind(restore_point)
+            .bind(taken_at.0)
+            .bind(cut_at.map(|at| at.0))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Copies the database as it is now into a new file, and waits for the disk.
+    pub(crate) async fn copy_to(&self, path: &Path) -> Result<(), StorageError> {
+        sqlx::query("VACUUM INTO ?").bind(path.to_string_lossy().as_ref()).execute(&self.pool).await?;
+        let path = path.to_owned();
+        blocking("backup", move || fsync_file(&path)).await
     }
 
     pub(crate) async fn close(&self) {

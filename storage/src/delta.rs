@@ -124,6 +124,48 @@ impl DeltaLog {
         LogOffset(self.offset.load(Ordering::Acquire))
     }
 
+    /// Number of the last commit.
+    pub(crate) async fn version(&self) -> u64 {
+        self.log.lock().await.delta.version().unwrap_or_default()
+    }
+
+    /// Files (below the table's folder) that an earlier version of the log lists, read again from where it is.
+    pub(crate) async fn files_at(&self, version: u64) -> Result<HashSet<String>, StorageError> {
+        let failed = StorageError::delta(self.table);
+        let mut delta = match &self.remote {
+            Some(remote) => bucket_table(remote, self.table).map_err(&failed)?,
+            None => {
+                let url = deltalake::ensure_table_uri(self.folder.to_string_lossy()).map_err(&failed)?;
+                DeltaTable::try_from_url(url).await.map_err(&failed)?
+            }
+        };
+        delta.load_version(version).await.map_err(&failed)?;
+        let log_store = delta.log_store();
+        let mut views = delta.snapshot().map_err(&failed)?.snapshot().file_views(log_store.as_ref(), None);
+        let mut files = HashSet::new();
+        while let Some(view) = views.try_next().await.map_err(&failed)? {
+            files.insert(view.path().as_ref().to_owned());
+        }
+        Ok(files)
+    }
+
+    /// Publishes `new` in the place of `gone` as the state at `offset`, in one commit: how the tables of a backup move
+    /// from one restore point to the next. Of local tables only.
+    pub(crate) async fn publish(
+        &self,
+        gone: &[Arc<Chunk>],
+        new: &[Arc<Chunk>],
+        offset: LogOffset,
+    ) -> Result<(), StorageError> {
+        let now = UnixNanos::now().0 / 1_000_000;
+        let mut actions: Vec<Action> =
+            gone.iter().map(|chunk| Action::Remove(remove_action(chunk, true, now))).collect();
+        actions.extend(new.iter().map(|chunk| Action::Add(add_action(chunk, true))));
+        self.log.lock().await.commit(actions, properties(offset), append()).await?;
+        self.offset.store(offset.0, Ordering::Release);
+        Ok(())
+    }
+
     /// Publishes new chunks together with the offset up to which rows are now in chunks. On failure they may be
     /// published all the same, and can be given again.
     pub(crate) async fn add(&self, chunks: &[Arc<Chunk>], offset: LogOffset) -> Result<(), StorageError> {

@@ -87,6 +87,12 @@ pub enum StorageError {
         /// What does not fit, and what to do.
         reason: String,
     },
+    /// A file of the store or of a backup is not as it was written.
+    #[error("{path}: the content has changed since it was written: restore it from a backup that is whole")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// A background task ended with a panic; the message names which.
     #[error("storage task failed: {0}: this is a bug, please report it; acknowledged data is in the log")]
     Task(String),
@@ -103,7 +109,7 @@ impl StorageError {
             Self::File { .. } | Self::Control(_) | Self::Delta { .. } | Self::Task(_) => true,
             Self::ObjectStore { source, .. } => crate::remote::is_unavailable(source),
             Self::Locked { .. } | Self::Arrow(_) | Self::Chunk { .. } => false,
-            Self::Incompatible { .. } | Self::CrashPoint(_) => false,
+            Self::Incompatible { .. } | Self::Damaged { .. } | Self::CrashPoint(_) => false,
         }
     }
 

@@ -16,6 +16,15 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
+/// Writes a small file whole or not at all.
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, bytes).map_err(StorageError::file("write", &new))?;
+    fsync_file(&new)?;
+    std::fs::rename(&new, path).map_err(StorageError::file("rename", &new))?;
+    path.parent().map_or(Ok(()), fsync_folder)
+}
+
 /// Makes names in `folder` durable.
 pub(crate) fn fsync_folder(folder: &Path) -> Result<(), StorageError> {
     File::open(folder).and_then(|file| file.sync_all()).map_err(StorageError::file("fsync", folder))

@@ -29,9 +29,11 @@ use crate::delta::DeltaLog;
 use crate::digests::{DigestJournal, ServingSeconds};
 use crate::jobs::JobKind;
 use crate::log::{Command, LogOffset, Sealed};
+use crate::pin::Pinned;
 use crate::state::{Shared, count};
 use crate::{Chunk, CrashPoint, StorageError};
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -53,6 +55,11 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(crate) enum Request {
     Commit(oneshot::Sender<Result<(), StorageError>>),
+    /// Commit, and hold what is committed still; see [`ChunkWriter::pin`].
+    Pin {
+        copy_to: Option<PathBuf>,
+        reply: oneshot::Sender<Result<Pinned, StorageError>>,
+    },
     /// Stop; with `commit`, after a last one.
     Stop {
         commit: bool,
@@ -128,6 +135,9 @@ impl ChunkWriter {
                 request = self.requests.recv() => match request {
                     Some(Request::Commit(reply)) => {
                         let _ = reply.send(self.commit().await);
+                    }
+                    Some(Request::Pin { copy_to, reply }) => {
+                        let _ = reply.send(self.pin(copy_to).await);
                     }
                     Some(Request::Stop { commit, reply }) => {
                         let outcome = if commit { self.commit().await } else { Ok(()) };
@@ -231,7 +241,7 @@ impl ChunkWriter {
     }
 
     /// Steps 1 to 6.
-    async fn commit(&mut self) -> Result<(), StorageError> {
+    pub(crate) async fn commit(&mut self) -> Result<(), StorageError> {
         let idle = !self.shared.state.lock().dirty() && self.uncommitted.iter().all(Vec::is_empty);
         if idle && self.unsaved.digests.is_empty() {
             return Ok(());

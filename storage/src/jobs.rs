@@ -21,12 +21,14 @@ pub enum JobKind {
     Erase,
     /// A copy of everything.
     Backup,
+    /// Everything read and compared with the ledger.
+    Verify,
 }
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Flush, Self::Compaction, Self::Retention, Self::DiskCap, Self::Erase, Self::Backup];
+    pub const ALL: [Self; 7] =
+        [Self::Flush, Self::Compaction, Self::Retention, Self::DiskCap, Self::Erase, Self::Backup, Self::Verify];
 
     /// Name in SQL and in logs.
     pub fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl JobKind {
             Self::DiskCap => "disk_cap",
             Self::Erase => "erase",
             Self::Backup => "backup",
+            Self::Verify => "verify",
         }
     }
 }

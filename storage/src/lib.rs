@@ -28,6 +28,7 @@
 //! and evaluates no queries beyond looking up ids.
 
 mod assets;
+mod backup;
 mod chunk;
 mod compaction;
 mod control;
@@ -37,6 +38,8 @@ mod disk;
 mod error;
 mod files;
 mod flush;
+mod format;
+mod inventory;
 mod jobs;
 mod ledger;
 mod log;
@@ -44,8 +47,11 @@ mod lookup;
 mod memory;
 mod memtable;
 mod options;
+mod pin;
+mod progress;
 mod recovery;
 mod remote;
+mod restore;
 mod retention;
 mod snapshot;
 mod state;
@@ -55,14 +61,17 @@ mod tail;
 mod tests;
 mod verify;
 
+pub use backup::BackupReport;
 pub use chunk::{BUCKETS, Chunk};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::StorageError;
 pub use jobs::{JobKind, JobRecord};
 pub use lookup::{FoundSpan, LinkSide};
 pub use options::{CrashPoint, Durability, Retention, StoreOptions};
+pub use progress::Progress;
 pub use recovery::{LoggedRequest, Recovery, RecoveryProgress, RecoveryReport};
 pub use remote::{BUCKET_UNAVAILABLE, Bucket, BucketStatistics, S3Options, Secret};
+pub use restore::{RestoreReport, parse_time, restore, stage_restore, verify_backup};
 pub use snapshot::{Snapshot, TableSnapshot};
 pub use store::{Appended, Opened, Statistics, Store};
 pub use tail::{Tail, TailItem, TailRows};

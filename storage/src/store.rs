@@ -6,6 +6,7 @@ use crate::delta::DeltaLog;
 use crate::digests::{DigestJournal, Digests};
 use crate::files::make_folder;
 use crate::flush::{self, ChunkWriter, Parts, blocking};
+use crate::format;
 use crate::jobs::Jobs;
 use crate::ledger;
 use crate::log::{Command, LogOffset, LogThread, LogWriter, refused};
@@ -14,6 +15,7 @@ use crate::memtable::batch_bytes;
 use crate::memtable::metrics::MetricsMemtable;
 use crate::recovery::Offsets;
 use crate::remote::{Bound, Remote, bind, refuse_without_bucket};
+use crate::restore::complete_on_open;
 use crate::state::{Counters, Shared, State};
 use crate::{
     Bucket, BucketStatistics, Chunk, JobRecord, Recovery, Snapshot, StorageError, StoreOptions, TableSnapshot, Tail,
@@ -129,6 +131,8 @@ impl Store {
     pub async fn open(options: StoreOptions) -> Result<Opened, StorageError> {
         let root = options.path.clone();
         let lock = Arc::new(blocking("open", move || make_folder(&root).and_then(|()| lock_directory(&root))).await?);
+        let root = options.path.clone();
+        let format = blocking("open", move || complete_on_open(&root).and_then(|()| format::check(&root))).await?;
         let (remote, bound) = match options.bucket.clone() {
             Some(bucket) => attach(&options.path, bucket).await?,
             None => {
@@ -145,6 +149,8 @@ impl Store {
         if bound == Bound::TakenOver {
             tell_of_loss(&options, events_chunks.iter().chain(&metrics_chunks).chain(&correlations_chunks));
         }
+        let root = options.path.clone();
+        blocking("open", move || format::upgraded(&root, format)).await?;
         let offsets = Offsets {
             saved,
             events: events.offset().max(saved),
@@ -320,9 +326,20 @@ impl Store {
     ///
     /// When a file cannot be written; the rows stay in memory and in the log.
     pub async fn flush(&self) -> Result<(), StorageError> {
+        self.ask_writer(flush::Request::Commit).await
+    }
+
+    pub(crate) async fn ask_writer<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, StorageError>>) -> flush::Request,
+    ) -> Result<T, StorageError> {
         let (reply, answer) = oneshot::channel();
-        self.inner.writer.send(flush::Request::Commit(reply)).map_err(|_| StorageError::Closed)?;
+        self.inner.writer.send(request(reply)).map_err(|_| StorageError::Closed)?;
         answer.await.map_err(|_| StorageError::Closed)?
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
     }
 
     /// Commits and stops. Further appends fail as retryable. The tail ends; the correlator should be reading it until
@@ -421,7 +438,7 @@ impl Store {
         Ok(())
     }
 
-    fn send(&self, command: Command) -> Result<(), StorageError> {
+    pub(crate) fn send(&self, command: Command) -> Result<(), StorageError> {
         self.inner.log.send(command).map_err(|_| StorageError::Closed)
     }
 }

@@ -1,6 +1,7 @@
 //! The store against a model, over crashes, reopening, duplicates and damage.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod backup;
 mod bucket;
 mod crash;
 mod faults;

@@ -1,27 +1,36 @@
-//! Proof that a data directory holds what its ledger says.
+//! Proof that data is whole and that it is what the ledger says: of a directory that no server uses, or of a running
+//! store, which is pinned at one log offset for that while ingest goes on.
 //!
 //! ```text
 //! ledger `stored` (SQLite, up to O) + items of log records behind O that a table has already
 //!     = rows in chunks + rows that retention dropped
 //! ```
+//!
+//! Every fault is named with its file and, where that can be known, its place in the file: the byte offset of a damaged
+//! log record, the bytes of the damaged column of a chunk.
 
-use crate::chunk::file::is_intact;
-use crate::chunk::join::read_all;
+use crate::chunk::file::has_its_checksum;
+use crate::chunk::join::batches;
 use crate::control::{Control, RowCounts};
 use crate::delta::DeltaLog;
 use crate::flush::blocking;
-use crate::log::{LogOffset, Record, list_segments, scan};
+use crate::jobs::JobKind;
+use crate::ledger::Entries;
+use crate::log::{LogOffset, Record, Segment, list_segments, scan};
+use crate::progress::{Meter, Progress};
 use crate::retention::count_rows;
 use crate::store::lock_directory;
-use crate::{Chunk, RealDisk, StorageError};
+use crate::{Chunk, RealDisk, StorageError, Store, format};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use whence_schema::{Signal, Table};
 
-/// What [`verify`] found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct VerifyReport {
     /// Chunks read in full.
     pub chunks: u64,
@@ -37,24 +46,144 @@ pub struct VerifyReport {
     pub problems: Vec<String>,
 }
 
+/// What is to be looked at, all of one log offset.
+#[derive(Debug)]
+struct Evidence {
+    chunks: [Vec<Arc<Chunk>>; 3],
+    ledger: Entries,
+    expired: Vec<(String, RowCounts)>,
+    saved: LogOffset,
+    /// Up to which record each table has the rows.
+    offsets: [LogOffset; 3],
+    segments: Vec<Segment>,
+    /// Segments may be deleted meanwhile, for their rows are in chunks by then.
+    running: bool,
+    problems: Vec<String>,
+}
+
 /// Reads everything in the data directory `path`, which no server may be using; no row of it is changed. Takes as long
 /// as reading every file does.
 ///
 /// # Errors
 ///
 /// When the directory is in use or is no data directory; damage is no error but part of the report.
-pub async fn verify(path: &Path) -> Result<VerifyReport, StorageError> {
+pub async fn verify(
+    path: &Path,
+    report: impl Fn(Progress) + Send + Sync + 'static,
+) -> Result<VerifyReport, StorageError> {
     if !path.join("control.db").is_file() {
         let reason = "no data directory: there is no control.db in it".to_owned();
         return Err(StorageError::Incompatible { path: path.to_owned(), reason });
     }
     let root = path.to_owned();
-    let lock = blocking("verify", move || lock_directory(&root)).await?;
-    let control = Control::open(path).await?;
-    let mut report = VerifyReport::default();
+    let (lock, segments) = blocking("verify", move || {
+        let lock = lock_directory(&root)?;
+        format::check(&root)?;
+        Ok((lock, list_segments(&RealDisk, &root.join("log"))?))
+    })
+    .await?;
+    let control = Control::open_as_it_is(path).await?;
     let (ledger, saved) = control.ledger(None).await?;
+    let expired = control.expired().await?;
+    control.close().await;
+    let mut evidence = Evidence {
+        chunks: [const { Vec::new() }; 3],
+        ledger,
+        expired,
+        saved,
+        offsets: [saved; 3],
+        segments,
+        running: false,
+        problems: Vec::new(),
+    };
+    for table in Table::ALL {
+        if !path.join(table.name()).join("_delta_log").is_dir() {
+            evidence.problems.push(format!("{}/_delta_log: the Delta log is missing", table.name()));
+            continue;
+        }
+        match DeltaLog::open(table, path, None, false).await {
+            Ok((log, chunks)) => {
+                evidence.offsets[table as usize] = log.offset().max(saved);
+                evidence.chunks[table as usize] = chunks;
+            }
+            Err(error) => evidence.problems.push(error.to_string()),
+        }
+    }
+    let found = blocking("verify", move || examine(&evidence, &report)).await;
+    drop(lock);
+    found
+}
+
+impl Store {
+    /// Commits, then proves what was committed to be whole while ingest goes on: every file is read, the Delta logs are
+    /// read again from disk. Takes as long as that does.
+    ///
+    /// # Errors
+    ///
+    /// When the commit fails or the store is closed; damage is no error but part of the report.
+    pub async fn verify(
+        &self,
+        report: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<VerifyReport, StorageError> {
+        let run = self.shared().begin_job(JobKind::Verify);
+        let outcome = self.verify_pinned(report).await;
+        let told = |report: &VerifyReport| match report.problems.first() {
+            None => format!("{} chunks are whole", report.chunks),
+            Some(first) => format!("{} problems, the first: {first}", report.problems.len()),
+        };
+        self.shared().end_job(&run, outcome.as_ref().map(told));
+        outcome
+    }
+
+    async fn verify_pinned(
+        &self,
+        report: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<VerifyReport, StorageError> {
+        let pinned = self.pin(None).await?;
+        let segments = self.log_segments().await?;
+        let mut problems = Vec::new();
+        for table in Table::ALL {
+            let chunks = &pinned.chunks[table as usize];
+            let (log, version) = &pinned.tables[table as usize];
+            match log.files_at(*version).await {
+                Ok(listed) => problems.extend(differences(table, *version, &listed, chunks)),
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        let evidence = Evidence {
+            chunks: pinned.chunks,
+            ledger: pinned.ledger,
+            expired: pinned.expired,
+            saved: pinned.offset,
+            offsets: [pinned.offset; 3],
+            segments,
+            running: true,
+            problems,
+        };
+        blocking("verify", move || examine(&evidence, &report)).await
+    }
+}
+
+/// Where the Delta log on disk and the chunks in use are not the same.
+fn differences(table: Table, version: u64, listed: &HashSet<String>, chunks: &[Arc<Chunk>]) -> Vec<String> {
+    let used: HashSet<String> = chunks.iter().map(|chunk| chunk.relative_path()).collect();
+    let name = table.name();
+    let missing =
+        used.difference(listed).map(|file| format!("{name}/{file}: not in version {version} of the Delta log"));
+    let unknown = listed
+        .difference(&used)
+        .map(|file| format!("{name}/{file}: in version {version} of the Delta log, but the server does not use it"));
+    missing.chain(unknown).collect()
+}
+
+/// Blocks.
+fn examine(evidence: &Evidence, report: &(dyn Fn(Progress) + Send + Sync)) -> Result<VerifyReport, StorageError> {
+    let chunk_bytes: u64 = evidence.chunks.iter().flatten().map(|chunk| chunk.bytes).sum();
+    let log_bytes: u64 = evidence.segments.iter().map(|segment| segment.bytes).sum();
+    let mut meter = Meter::new(chunk_bytes + log_bytes, report);
+    let mut report = VerifyReport { problems: evidence.problems.clone(), ..VerifyReport::default() };
     let mut expected = RowCounts::default();
-    for (key, counts) in &ledger {
+    for (key, counts) in &evidence.ledger {
         if !counts.balances() {
             report.problems.push(format!(
                 "ledger of tenant {}, {}, minute {}: does not balance: {counts:?}",
@@ -65,41 +194,34 @@ pub async fn verify(path: &Path) -> Result<VerifyReport, StorageError> {
         }
         *of_signal(&mut expected, key.signal) += counts.stored;
     }
-    let mut offsets = [saved; 3];
     let mut found = RowCounts::default();
     let mut active = HashSet::new();
     for table in Table::ALL {
-        match DeltaLog::open(table, path, None, false).await {
-            Ok((log, chunks)) => {
-                offsets[table as usize] = log.offset().max(saved);
-                active.extend(chunks.iter().map(|chunk| expired_name(table, chunk)));
-                let (counts, read, problems) = blocking("verify", move || Ok(read_chunks(table, &chunks))).await?;
-                add(&mut found, &counts);
-                report.chunks += read;
-                report.problems.extend(problems);
+        for chunk in &evidence.chunks[table as usize] {
+            active.insert(expired_name(table, chunk));
+            match read_chunk(table, chunk) {
+                Ok(counts) => {
+                    add(&mut found, &counts);
+                    report.chunks += 1;
+                }
+                Err(problem) => report.problems.push(problem),
             }
-            Err(error) => report.problems.push(error.to_string()),
+            meter.add(chunk.bytes);
         }
     }
     (report.spans, report.logs, report.points) = (found.spans, found.logs, found.points);
-    for (name, counts) in control.expired().await? {
-        if !active.contains(&name) {
-            add(&mut found, &counts);
-        }
+    evidence.expired.iter().filter(|(name, _)| !active.contains(name)).for_each(|(_, counts)| add(&mut found, counts));
+    for segment in &evidence.segments {
+        let committed = read_segment(evidence, segment, &mut report)?;
+        add(&mut expected, &committed);
+        meter.add(segment.bytes);
     }
-    let log = path.join("log");
-    let (records, committed, problems) = blocking("verify", move || read_log(&log, saved, offsets)).await?;
-    report.log_records = records;
-    report.problems.extend(problems);
-    add(&mut expected, &committed);
     for signal in Signal::ALL {
         let (expected, found) = (*of_signal(&mut expected, *signal), *of_signal(&mut found, *signal));
         if expected != found {
             report.problems.push(format!("{signal}: the ledger says {expected} stored, the chunks hold {found}"));
         }
     }
-    control.close().await;
-    drop(lock);
     Ok(report)
 }
 
@@ -121,46 +243,72 @@ fn of_signal(counts: &mut RowCounts, signal: Signal) -> &mut u64 {
     }
 }
 
-fn read_chunks(table: Table, chunks: &[Arc<Chunk>]) -> (RowCounts, u64, Vec<String>) {
-    let (mut total, mut read, mut problems) = (RowCounts::default(), 0, Vec::new());
-    for chunk in chunks {
-        match is_intact(&chunk.path).and_then(|intact| Ok((intact, read_all(chunk)?))) {
-            Ok((false, _)) => {
-                problems.push(format!("{}: the content has changed since it was written", chunk.path.display()))
-            }
-            Ok((true, batches)) => {
-                let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
-                if rows as u64 != chunk.rows {
-                    problems.push(format!("{}: has {rows} rows, not {}", chunk.path.display(), chunk.rows));
-                }
-                batches.iter().for_each(|batch| add(&mut total, &count_rows(table, batch)));
-                read += 1;
-            }
-            Err(error) => problems.push(error.to_string()),
-        }
+/// Rows of a chunk, all of which are decoded; or what is wrong with it.
+fn read_chunk(table: Table, chunk: &Chunk) -> Result<RowCounts, String> {
+    let path = chunk.path.display();
+    if !has_its_checksum(&chunk.path, chunk.open().map_err(|error| error.to_string())?)
+        .map_err(|error| error.to_string())?
+    {
+        let place = damaged_place(chunk).unwrap_or_else(|| "every column can still be read".to_owned());
+        return Err(format!("{path}: the content has changed since it was written: {place}"));
     }
-    (total, read, problems)
+    let (mut counts, mut rows) = (RowCounts::default(), 0);
+    for batch in batches(chunk).map_err(|error| error.to_string())? {
+        let batch = batch.map_err(|error| format!("{path}: {error}"))?;
+        rows += batch.num_rows() as u64;
+        add(&mut counts, &count_rows(table, &batch));
+    }
+    if rows == chunk.rows { Ok(counts) } else { Err(format!("{path}: has {rows} rows, not {}", chunk.rows)) }
 }
 
-/// Records with good checksums, and the items of those that a table has although SQLite does not count them yet.
-fn read_log(
-    folder: &Path,
-    saved: LogOffset,
-    offsets: [LogOffset; 3],
-) -> Result<(u64, RowCounts, Vec<String>), StorageError> {
-    let (mut records, mut committed, mut problems) = (0, RowCounts::default(), Vec::new());
-    for segment in list_segments(&RealDisk, folder)? {
-        let read = scan(&RealDisk, &segment, |offset, record, _| {
-            records += 1;
-            if let Record::Request(request) = record {
-                let table = if request.signal == Signal::Metrics { Table::Metrics } else { Table::Events };
-                if offset > saved && offset <= offsets[table as usize] {
-                    *of_signal(&mut committed, request.signal) += request.received.saturating_sub(request.rejected);
-                }
+/// The first column of the first row group that cannot be read.
+fn damaged_place(chunk: &Chunk) -> Option<String> {
+    let open = || {
+        let file = chunk.open().map_err(|error| error.to_string())?;
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())
+    };
+    let metadata = match open() {
+        Ok(builder) => builder.metadata().clone(),
+        Err(error) => return Some(format!("the footer cannot be read, at the end of {} bytes: {error}", chunk.bytes)),
+    };
+    for (group, row_group) in metadata.row_groups().iter().enumerate() {
+        for (index, column) in row_group.columns().iter().enumerate() {
+            let read = open().and_then(|builder| {
+                let mask = ProjectionMask::leaves(builder.parquet_schema(), [index]);
+                let reader = builder.with_row_groups(vec![group]).with_projection(mask).build();
+                reader
+                    .map_err(|error| error.to_string())?
+                    .try_for_each(|batch| batch.map(drop))
+                    .map_err(|e| e.to_string())
+            });
+            if let Err(error) = read {
+                let (start, length) = column.byte_range();
+                let name = column.column_path().string();
+                return Some(format!("column {name}, bytes {start} to {}: {error}", start + length));
             }
-            ControlFlow::Continue(())
-        })?;
-        problems.extend(read.damage.iter().map(|damage| damage.sentence(&segment)));
+        }
     }
-    Ok((records, committed, problems))
+    None
+}
+
+/// Counts good records; returns the items of those that a table has although SQLite does not count them yet.
+fn read_segment(evidence: &Evidence, segment: &Segment, report: &mut VerifyReport) -> Result<RowCounts, StorageError> {
+    let mut committed = RowCounts::default();
+    let read = scan(&RealDisk, segment, |offset, record, _| {
+        report.log_records += 1;
+        if let Record::Request(request) = record {
+            let table = if request.signal == Signal::Metrics { Table::Metrics } else { Table::Events };
+            if offset > evidence.saved && offset <= evidence.offsets[table as usize] {
+                *of_signal(&mut committed, request.signal) += request.received.saturating_sub(request.rejected);
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    match read {
+        Ok(read) => report.problems.extend(read.damage.iter().map(|damage| damage.sentence(segment))),
+        Err(StorageError::File { source, .. }) if evidence.running && source.kind() == std::io::ErrorKind::NotFound => {
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(committed)
 }

@@ -3,7 +3,7 @@
 use super::fetched::{Fetched, FetchedTable};
 use super::information_schema::{DATABASE, InformationSchema};
 use super::pg_attribute::{PgCatalog, described};
-use super::user_columns::{ASSET_METADATA, INGEST_LEDGER, PUBLIC, WHENCE, catalog};
+use super::user_columns::{ASSET_METADATA, CHUNKS, INGEST_LEDGER, JOBS, PUBLIC, WHENCE, catalog};
 use super::views;
 use async_trait::async_trait;
 use datafusion::catalog::view::ViewTable;
@@ -103,6 +103,8 @@ impl StatementSchema {
         let fetched = |which| Arc::new(FetchedTable::new(which, self.store.clone(), self.tenant.clone()));
         Ok(match (self.name, name) {
             (WHENCE, INGEST_LEDGER) => Some(fetched(Fetched::Ledger)),
+            (WHENCE, CHUNKS) => Some(fetched(Fetched::Chunks)),
+            (WHENCE, JOBS) => Some(fetched(Fetched::Jobs)),
             (PUBLIC, ASSET_METADATA) => Some(fetched(Fetched::Assets)),
             (PUBLIC, name) => match Table::ALL.into_iter().find(|table| table.name() == name) {
                 Some(table) => {

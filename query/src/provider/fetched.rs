@@ -1,6 +1,6 @@
-//! Small tables that the store keeps in its control database: fetched whole when scanned.
+//! Small tables that the store keeps beside the rows: fetched whole when scanned.
 
-use super::user_columns::{arrow_schema, asset_columns, ledger_columns};
+use super::user_columns::{arrow_schema, asset_columns, chunk_columns, job_columns, ledger_columns};
 use crate::error::QueryError;
 use arrow::array::ArrayRef;
 use arrow::compute::cast;
@@ -25,6 +25,10 @@ pub(crate) enum Fetched {
     Ledger,
     /// `asset_metadata`.
     Assets,
+    /// `whence.chunks`.
+    Chunks,
+    /// `whence.jobs`: the same for every tenant.
+    Jobs,
 }
 
 /// One of the tables, for one tenant.
@@ -40,6 +44,8 @@ impl FetchedTable {
         let columns = match which {
             Fetched::Ledger => ledger_columns(),
             Fetched::Assets => asset_columns(),
+            Fetched::Chunks => chunk_columns(),
+            Fetched::Jobs => job_columns(),
         };
         Self { which, schema: arrow_schema(&columns), store, tenant }
     }
@@ -71,6 +77,8 @@ impl TableProvider for FetchedTable {
         let rows = match self.which {
             Fetched::Ledger => self.store.ledger(&self.tenant).await,
             Fetched::Assets => self.store.assets(&self.tenant).await,
+            Fetched::Chunks => self.store.chunk_rows(&self.tenant).await,
+            Fetched::Jobs => self.store.job_rows(),
         };
         let rows = conform(&rows.map_err(QueryError::from)?, &self.schema)?;
         Ok(MemorySourceConfig::try_new_exec(&[vec![rows]], self.schema.clone(), projection.cloned())?)

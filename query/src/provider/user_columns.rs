@@ -127,6 +127,10 @@ pub(crate) const PUBLIC: &str = "public";
 pub(crate) const WHENCE: &str = "whence";
 /// The ledger of received and stored items.
 pub(crate) const INGEST_LEDGER: &str = "ingest_ledger";
+/// The files of the tables.
+pub(crate) const CHUNKS: &str = "chunks";
+/// What the store does in the background.
+pub(crate) const JOBS: &str = "jobs";
 /// One row per asset.
 pub(crate) const ASSET_METADATA: &str = "asset_metadata";
 
@@ -138,6 +142,8 @@ pub(crate) fn catalog() -> Vec<CatalogTable> {
         .collect();
     tables.push(CatalogTable { schema: PUBLIC, name: ASSET_METADATA, columns: asset_columns() });
     tables.push(CatalogTable { schema: WHENCE, name: INGEST_LEDGER, columns: ledger_columns() });
+    tables.push(CatalogTable { schema: WHENCE, name: CHUNKS, columns: chunk_columns() });
+    tables.push(CatalogTable { schema: WHENCE, name: JOBS, columns: job_columns() });
     tables
 }
 
@@ -172,6 +178,39 @@ pub(crate) fn ledger_columns() -> Vec<UserColumn> {
     let counts = ["received", "stored", "duplicate", "rejected", "dropped"];
     columns.extend(counts.map(|name| column(name, BigInt, false)));
     columns
+}
+
+/// Columns of `whence.chunks`.
+pub(crate) fn chunk_columns() -> Vec<UserColumn> {
+    use UserType::{BigInt, Double, SmallInt, Text, Timestamp};
+    vec![
+        column("table_name", Text, false),
+        column("day", Text, false),
+        column("partition", SmallInt, false),
+        column("file", Text, false),
+        column("rows", BigInt, false),
+        column("bytes", BigInt, false),
+        column("uncompressed_bytes", BigInt, true),
+        column("compression_ratio", Double, true),
+        column("min_time", Timestamp, false),
+        column("max_time", Timestamp, false),
+        column("level", SmallInt, false),
+        column("created_at", Timestamp, false),
+    ]
+}
+
+/// Columns of `whence.jobs`.
+pub(crate) fn job_columns() -> Vec<UserColumn> {
+    use UserType::{BigInt, Double, Text, Timestamp};
+    vec![
+        column("job", Text, false),
+        column("last_started_at", Timestamp, false),
+        column("last_duration_ms", Double, true),
+        column("last_result", Text, false),
+        column("details", Text, false),
+        column("runs", BigInt, false),
+        column("failures", BigInt, false),
+    ]
 }
 
 /// Columns as an Arrow schema; JSON columns are marked as such.

@@ -107,6 +107,20 @@ async fn check_answers(shop: &Shop) {
     check_patterns(shop).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_and_jobs_describe_the_files_of_the_tenants_partition() {
+    let shop = Shop::with_history(true).await;
+    shop.store.flush().await.unwrap();
+    let rows = shop.ask("SELECT sum(rows) FROM whence.chunks WHERE table_name = 'events'").await;
+    assert!(rows[0].parse::<u64>().unwrap() >= FILLERS, "{rows:?}");
+    let odd = "SELECT count(*) FROM whence.chunks WHERE bytes <= 0 OR compression_ratio IS NULL OR min_time > max_time \
+               OR day <> to_char(min_time, '%Y-%m-%d') OR NOT starts_with(file, table_name) OR level <> 0";
+    assert_eq!(shop.ask(odd).await, ["0"]);
+    assert_eq!(shop.ask("SELECT count(DISTINCT partition) FROM whence.chunks").await, ["1"]);
+    let flushes = "SELECT runs > 0, failures, last_result, details <> '' FROM whence.jobs WHERE job = 'flush'";
+    assert_eq!(shop.ask(flushes).await, ["t|0|succeeded|t"]);
+}
+
 /// The three patterns of the users' documents.
 async fn check_patterns(shop: &Shop) {
     let recent = shop

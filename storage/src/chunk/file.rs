@@ -88,9 +88,13 @@ pub(crate) fn checksum_in_name(path: &Path) -> Option<u64> {
 
 /// True when the content is what was written. Blocks.
 pub(crate) fn is_intact(path: &Path) -> Result<bool, StorageError> {
+    has_its_checksum(path, File::open(path).map_err(StorageError::file("open", path))?)
+}
+
+/// True when the content of `file`, open from its start, is what its name says. Blocks.
+pub(crate) fn has_its_checksum(path: &Path, mut file: File) -> Result<bool, StorageError> {
     let failed = || StorageError::file("read", path);
     let expected = checksum_in_name(path);
-    let mut file = File::open(path).map_err(StorageError::file("open", path))?;
     let mut hasher = Xxh3::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

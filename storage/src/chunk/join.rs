@@ -48,13 +48,19 @@ pub(crate) fn join(
     Ok(Chunk::at(path, Facts { rows, bytes, min_micros, max_micros }).map(Arc::new).into_iter().collect())
 }
 
-/// All rows of a chunk.
-pub(crate) fn read_all(chunk: &Chunk) -> Result<Vec<arrow::record_batch::RecordBatch>, StorageError> {
-    let failed = || StorageError::chunk(&chunk.path);
+/// The rows of a chunk, a batch at a time.
+pub(crate) fn batches(
+    chunk: &Chunk,
+) -> Result<impl Iterator<Item = Result<arrow::record_batch::RecordBatch, StorageError>> + use<>, StorageError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(chunk.open()?)
         .and_then(|builder| builder.with_batch_size(8_192).build())
-        .map_err(failed())?;
-    reader.map(|batch| batch.map_err(StorageError::from)).collect()
+        .map_err(StorageError::chunk(&chunk.path))?;
+    Ok(reader.map(|batch| batch.map_err(StorageError::from)))
+}
+
+/// All rows of a chunk.
+pub(crate) fn read_all(chunk: &Chunk) -> Result<Vec<arrow::record_batch::RecordBatch>, StorageError> {
+    batches(chunk)?.collect()
 }
 
 fn copy_row_groups(place: &Place<'_>, chunks: &[Arc<Chunk>]) -> Result<(PathBuf, u64), StorageError> {

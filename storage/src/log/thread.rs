@@ -6,7 +6,7 @@
 //!
 //! It takes whatever has queued up while the disk was busy as the next group, so groups grow with the load.
 
-use super::{Counts, LogOffset, LogWriter, Record, Request};
+use super::{Counts, LogOffset, LogWriter, Record, Request, Segment};
 use crate::control::Unsaved;
 use crate::digests::{Digests, ServingSeconds};
 use crate::memory::Reservation;
@@ -52,6 +52,10 @@ pub(crate) enum Command {
     Cut {
         up_to: LogOffset,
         reply: Reply<()>,
+    },
+    /// Tells the segments with the bytes that are whole.
+    Segments {
+        reply: oneshot::Sender<Vec<Segment>>,
     },
     /// Answers when everything sent before is done.
     Barrier {
@@ -112,6 +116,9 @@ impl LogThread {
                 Command::Cut { up_to, reply } => {
                     let _ = reply.send(self.writer.cut(up_to));
                     self.publish_numbers();
+                }
+                Command::Segments { reply } => {
+                    let _ = reply.send(self.writer.segments());
                 }
                 Command::Barrier { reply } => {
                     let _ = reply.send(());

@@ -184,6 +184,11 @@ impl LogWriter {
         Ok(())
     }
 
+    /// The segments, oldest first, with the bytes that are whole.
+    pub(crate) fn segments(&self) -> Vec<Segment> {
+        self.finished.iter().chain([&self.current]).cloned().collect()
+    }
+
     pub(crate) fn numbers(&self) -> LogNumbers {
         LogNumbers {
             bytes: self.finished.iter().map(|segment| segment.bytes).sum::<u64>() + self.current.bytes,

@@ -53,7 +53,7 @@ async fn a_crash_at_any_point_of_a_commit_loses_and_doubles_nothing() {
         assert!(matches!(world.store.flush().await, Err(StorageError::CrashPoint(at)) if at == point));
         append(&world, 2).await;
         world.kill().await;
-        let report = verify(folder.path()).await.unwrap();
+        let report = verify(folder.path(), |_| ()).await.unwrap();
         assert_eq!(report.problems, Vec::<String>::new(), "{point:?}");
 
         // The second crash comes while the consequences of the first are being dealt with.
@@ -77,7 +77,7 @@ async fn a_crash_at_any_point_of_a_commit_loses_and_doubles_nothing() {
         }
         assert_eq!(totals, expected, "{point:?}");
         world.close().await;
-        assert_eq!(verify(folder.path()).await.unwrap().problems, Vec::<String>::new(), "{point:?}");
+        assert_eq!(verify(folder.path(), |_| ()).await.unwrap().problems, Vec::<String>::new(), "{point:?}");
     }
 }
 
@@ -96,7 +96,7 @@ async fn a_commit_that_failed_is_taken_up_by_the_next() {
     world.store.flush().await.unwrap();
     assert_eq!(world.totals().await, expected(2).await);
     world.close().await;
-    assert_eq!(verify(folder.path()).await.unwrap().problems, Vec::<String>::new());
+    assert_eq!(verify(folder.path(), |_| ()).await.unwrap().problems, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,7 +111,7 @@ async fn run(operations: Vec<Operation>) {
     }
     check(&world, &mut model).await;
     world.close().await;
-    assert_eq!(verify(folder.path()).await.unwrap().problems, Vec::<String>::new());
+    assert_eq!(verify(folder.path(), |_| ()).await.unwrap().problems, Vec::<String>::new());
 }
 
 proptest! {

@@ -38,7 +38,7 @@ async fn rows_are_visible_at_once_and_the_same_after_flush_and_reopening() {
     world.append(&Sent::Points(vec![(1, 15.0, 70)])).await;
     assert_eq!(world.totals().await.growth, 5.5, "the last value of a series survives");
     world.close().await;
-    assert_eq!(verify(folder.path()).await.unwrap().problems, Vec::<String>::new());
+    assert_eq!(verify(folder.path(), |_| ()).await.unwrap().problems, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +144,7 @@ async fn beyond_the_memory_limit_requests_are_refused_and_later_accepted() {
     assert!(world.statistics().flushes > 0 && world.statistics().commits > 0);
     assert_eq!(world.totals().await.spans, (1..20_001).collect::<Vec<_>>());
     world.close().await;
-    assert_eq!(verify(folder.path()).await.unwrap().problems, Vec::<String>::new());
+    assert_eq!(verify(folder.path(), |_| ()).await.unwrap().problems, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,7 +152,7 @@ async fn a_directory_belongs_to_one_server() {
     let folder = tempfile::tempdir().unwrap();
     let world = open(options(folder.path())).await.unwrap();
     assert!(matches!(Store::open(options(folder.path())).await, Err(StorageError::Locked { .. })));
-    assert!(matches!(verify(folder.path()).await, Err(StorageError::Locked { .. })));
+    assert!(matches!(verify(folder.path(), |_| ()).await, Err(StorageError::Locked { .. })));
     world.close().await;
     open(options(folder.path())).await.unwrap().close().await;
 }
@@ -207,7 +207,7 @@ async fn compaction_keeps_the_rows_and_the_number_of_files_flat() {
     let world = open(joined).await.unwrap();
     assert_eq!(world.totals().await, totals);
     world.close().await;
-    assert_eq!(verify(folder.path()).await.unwrap().problems, Vec::<String>::new());
+    assert_eq!(verify(folder.path(), |_| ()).await.unwrap().problems, Vec::<String>::new());
 }
 
 #[test]
@@ -264,7 +264,7 @@ async fn expired_chunks_are_dropped_and_verify_still_balances() {
     assert_eq!((rows_of(&snapshot, Table::Events).len(), rows_of(&snapshot, Table::Metrics).len()), (0, 1));
     drop(snapshot);
     world.close().await;
-    let report = verify(folder.path()).await.unwrap();
+    let report = verify(folder.path(), |_| ()).await.unwrap();
     assert_eq!((report.problems, report.spans), (Vec::new(), 0));
 }
 
@@ -276,7 +276,7 @@ async fn damaged(damage: impl FnOnce(PathBuf, PathBuf)) -> Vec<String> {
     let chunk = world.store.snapshot().events.chunks[0].path.clone();
     world.close().await;
     damage(chunk, folder.path().to_owned());
-    verify(folder.path()).await.unwrap().problems
+    verify(folder.path(), |_| ()).await.unwrap().problems
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -301,7 +301,7 @@ async fn verify_finds_a_missing_file_a_changed_chunk_and_an_unbalanced_ledger() 
     let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
     sqlx::query("UPDATE ledger SET stored = stored + 1").execute(&pool).await.unwrap();
     pool.close().await;
-    let problems = verify(folder.path()).await.unwrap().problems;
+    let problems = verify(folder.path(), |_| ()).await.unwrap().problems;
     assert!(problems.iter().any(|problem| problem.contains("does not balance")), "{problems:?}");
     assert!(problems.iter().any(|problem| problem.contains("30 stored, the chunks hold 29")), "{problems:?}");
 }
