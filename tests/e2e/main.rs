@@ -5,6 +5,7 @@
 //! module is one topic.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod backup;
 mod clients;
 mod crash;
 mod demo;

@@ -122,8 +122,17 @@ impl Server {
 
     /// Starts with further `key=value` settings, and waits until it is ready.
     pub(crate) fn start_with(home: &Home, settings: &[&str]) -> Self {
+        Self::start_watching(home, settings, |_, _| ())
+    }
+
+    /// Starts, and shows `watch` what health answers until it is ready (nothing while its port is closed).
+    pub(crate) fn start_watching(
+        home: &Home,
+        settings: &[&str],
+        watch: impl FnMut(&Ports, Option<http::Answer>),
+    ) -> Self {
         let mut server = Self::spawn(home, settings);
-        server.wait_until_ready(Duration::from_secs(120));
+        server.wait_until_ready(Duration::from_secs(120), watch);
         server
     }
 
@@ -142,9 +151,14 @@ impl Server {
         Self { child, ports, output, _home: home.clone() }
     }
 
-    fn wait_until_ready(&mut self, within: Duration) {
+    fn wait_until_ready(&mut self, within: Duration, mut watch: impl FnMut(&Ports, Option<http::Answer>)) {
         let start = Instant::now();
-        while !matches!(http::request(self.ports.health, "GET", "/", &[], &[]), Ok(answer) if answer.status == 200) {
+        loop {
+            let answer = http::request(self.ports.health, "GET", "/", &[], &[]).ok();
+            if answer.as_ref().is_some_and(|answer| answer.status == 200) {
+                return;
+            }
+            watch(&self.ports, answer);
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the server ended with {status} before it was ready:\n{}", self.output());
             }

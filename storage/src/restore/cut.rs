@@ -11,13 +11,13 @@
 //! * Causes and effects that waited for each other across that time are forgotten, as is which requests were seen.
 
 use crate::Chunk;
-use crate::StorageError;
 use crate::chunk::file::is_intact;
 use crate::chunk::join::batches;
 use crate::chunk::writer::write_chunks;
 use crate::control::Control;
 use crate::ledger::{Counts, Entries, LedgerKey};
 use crate::memtable::events::count_signals;
+use crate::{Disk, RealDisk, StorageError};
 use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::compute::kernels::boolean::not;
@@ -74,11 +74,13 @@ impl Cut {
     ) -> Result<Vec<Arc<Chunk>>, StorageError> {
         let at = self.at_micros.unwrap_or(i64::MAX);
         let index = created_at(table)?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         if !is_intact(&chunk.path)? {
             return Err(StorageError::Damaged { path: chunk.path.clone() });
         }
         let (mut chunks, mut kept, mut rows) = (Vec::new(), Vec::new(), 0);
-        let write = |kept: &[RecordBatch]| write_chunks(table, table_folder, kept, chunk.created_seconds, chunk.level);
+        let write =
+            |kept: &[RecordBatch]| write_chunks(&disk, table, table_folder, kept, chunk.created_seconds, chunk.level);
         for batch in batches(chunk)? {
             let batch = batch?;
             let times = batch.column(index).as_primitive::<TimestampMicrosecondType>();

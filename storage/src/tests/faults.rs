@@ -137,7 +137,7 @@ async fn run(operations: Vec<Operation>, folder: &Path, seed: u64) {
     let world = start(&whole, &disk).await;
     check(&world, &sender.acknowledged).await;
     world.close().await;
-    assert_eq!(verify(&folder.join("data")).await.unwrap().problems, Vec::<String>::new());
+    assert_eq!(verify(&folder.join("data"), |_| ()).await.unwrap().problems, Vec::<String>::new());
 }
 
 /// Everything acknowledged is there once, and the ledger says so.
@@ -206,7 +206,7 @@ async fn a_full_disk_refuses_for_the_time_being_and_takes_everything_once_there_
     assert_eq!((sender.acknowledged.len(), sender.waiting.len()), (200, 0));
     check(&world, &sender.acknowledged).await;
     world.close().await;
-    assert_eq!(verify(&folder.path().join("data")).await.unwrap().problems, Vec::<String>::new());
+    assert_eq!(verify(&folder.path().join("data"), |_| ()).await.unwrap().problems, Vec::<String>::new());
 }
 
 /// On Linux what a failed fsync was for never reaches the disk, though it can still be read.
