@@ -27,6 +27,9 @@ use whence_query::{QueryEngine, QueryOptions};
 use whence_schema::{Signal, TenantId};
 use whence_storage::{Opened, Recovery, Retention, StorageError, Store, StoreOptions};
 
+/// Bytes of a memtable at most: enough rows for a chunk that compresses well, few enough to stay small beside the rest.
+const LARGEST_MEMTABLE: usize = 32 << 20;
+
 /// A server whose ports are open.
 pub struct Running {
     health: Arc<Health>,
@@ -284,7 +287,8 @@ fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
         },
         // The rest of the budget is the correlator's; see `correlator_options`.
         memory_bytes: memory / 4 * 3,
-        memtable_bytes: memory / 10,
+        // Larger ones make no better chunks: compaction sorts their rows once more.
+        memtable_bytes: (memory / 10).min(LARGEST_MEMTABLE),
         retention: Retention {
             events: store.retention.events.0,
             metrics: store.retention.metrics.0,
@@ -297,7 +301,7 @@ fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
 
 fn correlator_options(config: &Config) -> CorrelatorOptions {
     let memory = config.exporters.hypertables.memory_mib << 20;
-    CorrelatorOptions { window_bytes: memory / 8, pending_bytes: memory / 16, ..CorrelatorOptions::default() }
+    CorrelatorOptions { window_bytes: memory / 16, pending_bytes: memory / 32, ..CorrelatorOptions::default() }
 }
 
 fn receiver_options(config: &Config, max_request_bytes: usize) -> ReceiverOptions {

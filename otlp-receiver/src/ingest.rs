@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use whence_schema::{Encoding, Signal, TenantId, UnixNanos};
-use whence_storage::{Appended, StorageError, Store};
+use whence_storage::{Admission, Appended, StorageError, Store};
 
 /// Decodes, maps and appends requests. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -98,15 +98,36 @@ impl IngestError {
     }
 }
 
-/// Takes its bytes off the count when the request is done, however it ends.
-struct InFlight<'a> {
-    counter: &'a AtomicU64,
+/// Bytes of a request that is being received or worked on. They count until this is dropped.
+pub(crate) struct InFlight {
+    ingest: Ingest,
+    admission: Admission,
     bytes: u64,
 }
 
-impl Drop for InFlight<'_> {
+impl InFlight {
+    /// Counts `bytes` more.
+    ///
+    /// # Errors
+    ///
+    /// A retryable one when too much is under way, here or in the store.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), IngestError> {
+        let counter = &self.ingest.inner.statistics.in_flight_bytes;
+        let limit = self.ingest.inner.in_flight_limit;
+        let more = bytes as u64;
+        let before = counter.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+        // A single request is always let in, however large its transport allows it to be.
+        if before + more > limit && before + more > self.bytes {
+            return Err(IngestError::Busy { in_flight: before, limit, retry_after: Duration::from_secs(1) });
+        }
+        Ok(self.admission.grow(bytes)?)
+    }
+}
+
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.ingest.inner.statistics.in_flight_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -120,6 +141,16 @@ impl Ingest {
     /// Counters of this process.
     pub fn statistics(&self) -> &IngestStatistics {
         &self.inner.statistics
+    }
+
+    /// A count of bytes under way, at first none.
+    pub(crate) fn in_flight(&self) -> InFlight {
+        InFlight { ingest: self.clone(), admission: self.inner.store.admission(), bytes: 0 }
+    }
+
+    /// Counts a request that was turned away before all of it was here.
+    pub(crate) fn count_turned_away(&self) {
+        self.inner.statistics.refused_requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Accepts one request. When this returns `Ok`, what was not refused is durable and visible to queries.
@@ -152,14 +183,8 @@ impl Ingest {
         body: Bytes,
     ) -> Result<Ingested, IngestError> {
         let statistics = &self.inner.statistics;
-        let bytes = body.len() as u64;
-        let before = statistics.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let _in_flight = InFlight { counter: &statistics.in_flight_bytes, bytes };
-        // A single request is always let in, however large its transport allows it to be.
-        if before > 0 && before + bytes > self.inner.in_flight_limit {
-            let limit = self.inner.in_flight_limit;
-            return Err(IngestError::Busy { in_flight: before, limit, retry_after: Duration::from_secs(1) });
-        }
+        let mut in_flight = self.in_flight();
+        in_flight.grow(body.len())?;
         let received_at = UnixNanos::now();
         let (mapped, rejections) = self.inner.mapper.map(tenant, signal, encoding, received_at, body)?;
         let (received, rejected) = (mapped.received, mapped.rejected);

@@ -1,5 +1,6 @@
 //! The two OTLP transports. They differ in framing and in how an answer is written; both call [`crate::Ingest`].
 
+mod admitted;
 mod answer;
 mod grpc;
 mod http;

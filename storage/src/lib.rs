@@ -67,6 +67,7 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::StorageError;
 pub use jobs::{JobKind, JobRecord};
 pub use lookup::{FoundSpan, LinkSide};
+pub use memory::Admission;
 pub use options::{CrashPoint, Durability, Retention, StoreOptions};
 pub use progress::Progress;
 pub use recovery::{LoggedRequest, Recovery, RecoveryProgress, RecoveryReport};

@@ -1,7 +1,12 @@
 //! How much memory rows take on their way to chunks. Beyond the limit appends are refused.
 
+use crate::StorageError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Time a client is told to wait while memory is full: about what writing a chunk takes.
+pub(crate) const OVERLOAD_PAUSE: Duration = Duration::from_millis(500);
 
 /// Bytes in use, by where they are.
 #[derive(Debug)]
@@ -47,9 +52,34 @@ impl Memory {
     /// Counts `bytes` if there is room. A single request larger than the limit is let in when nothing else is there,
     /// for it would be refused for ever.
     pub(crate) fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+        self.fits(bytes).then(|| self.reserve(bytes))
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
         let used = self.used();
-        let fits = used.saturating_add(bytes) <= self.limit || used < self.limit / 16;
-        fits.then(|| self.reserve(bytes))
+        used.saturating_add(bytes) <= self.limit || used < self.limit / 16
+    }
+}
+
+/// Memory that a request takes before it is appended: its bytes as they are received, decoded and mapped.
+#[derive(Debug)]
+pub struct Admission(pub(crate) Reservation);
+
+impl Admission {
+    /// Counts `bytes` more.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Overloaded`] when there is no room for them.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), StorageError> {
+        let Reservation { memory, bytes: held } = &mut self.0;
+        // As much as was let in for this request may not turn it away: nothing else would ever free it.
+        if !memory.fits(bytes) && memory.used() > *held {
+            return Err(StorageError::Overloaded { retry_after: OVERLOAD_PAUSE, limit: memory.limit() });
+        }
+        memory.reserved.fetch_add(bytes, Ordering::Relaxed);
+        *held += bytes;
+        Ok(())
     }
 }
 

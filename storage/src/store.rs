@@ -10,7 +10,7 @@ use crate::format;
 use crate::jobs::Jobs;
 use crate::ledger;
 use crate::log::{Command, LogOffset, LogThread, LogWriter, refused};
-use crate::memory::Memory;
+use crate::memory::{Admission, Memory, OVERLOAD_PAUSE};
 use crate::memtable::batch_bytes;
 use crate::memtable::metrics::MetricsMemtable;
 use crate::recovery::Offsets;
@@ -32,8 +32,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 use whence_schema::{MappedRequest, Rows, Signal, Table, TenantId, UnixNanos};
 
-/// Time a client is told to wait while memory is full: about what writing a chunk takes.
-const OVERLOAD_PAUSE: Duration = Duration::from_millis(500);
 /// Pause before a bucket is asked again at the start.
 const BUCKET_PAUSE: Duration = Duration::from_secs(2);
 const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
@@ -242,6 +240,11 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Append { request: Box::new(request), reservation, reply })?;
         answer.await.map_err(|_| StorageError::Closed)?
+    }
+
+    /// An account for a request that is on its way to [`append`](Self::append), at first of no bytes.
+    pub fn admission(&self) -> Admission {
+        Admission(self.inner.shared.memory.reserve(0))
     }
 
     /// Counts a request of which every item was refused, so that the ledger balances.

@@ -18,6 +18,7 @@ mod links;
 mod machine;
 mod object_store;
 mod operation;
+mod overload;
 mod protobuf;
 mod protocol;
 mod recording;

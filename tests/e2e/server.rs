@@ -167,6 +167,13 @@ impl Server {
         }
     }
 
+    /// Memory of the process that no file is behind, in MiB (Linux).
+    pub(crate) fn anonymous_memory_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).map_or(0, |kib| kib / 1_024)
+    }
+
     /// What the server has written to its terminal.
     pub(crate) fn output(&self) -> String {
         std::fs::read_to_string(&self.output).unwrap_or_default()

@@ -1,12 +1,14 @@
 //! OTLP over gRPC. The codec hands the message's bytes through undecoded, since the log keeps the request as it was sent.
 
+use super::admitted::AdmittedBody;
 use super::answer::code;
 use super::{ReceiverOptions, without_delay};
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, IngestError};
 use crate::wire::BytesCodec;
 use crate::wire::{ExportResponse, RpcStatus};
 use axum::body::Body;
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use prost::Message;
 use std::future::Future;
 use std::pin::Pin;
@@ -56,7 +58,21 @@ async fn export(
     if !state.options.signals.contains(&signal) {
         return Status::unimplemented(format!("no pipeline for {signal}: add service.pipelines.{signal}")).into_http();
     }
+    let Ok(_permit) = state.permits.clone().try_acquire_owned() else {
+        return Status::unavailable("too many requests at once, send again in a second").into_http();
+    };
     let limit = state.options.limits.max_request_bytes;
+    let ingest = state.ingest.clone();
+    let request = request.map(|body| {
+        let admitted = AdmittedBody::new(body, &ingest);
+        admitted.map_err(move |error| match error.downcast::<IngestError>() {
+            Ok(error) => {
+                ingest.count_turned_away();
+                Box::new(grpc_status(&RpcStatus::of(&error)))
+            }
+            Err(error) => error,
+        })
+    });
     let response = tonic::server::Grpc::new(BytesCodec)
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limit)
@@ -87,9 +103,6 @@ impl UnaryService<Bytes> for ExportCall {
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let (state, signal) = (self.state.clone(), self.signal);
         Box::pin(async move {
-            let Ok(_permit) = state.permits.try_acquire() else {
-                return Err(Status::unavailable("too many requests at once, send again in a second"));
-            };
             let tenant = state.options.tenant.clone();
             match state.ingest.accept(tenant, signal, Encoding::Protobuf, request.into_inner()).await {
                 Ok(ingested) => Ok(Response::new(ExportResponse::new(&ingested).encode_to_vec().into())),

@@ -1,8 +1,9 @@
 //! OTLP over HTTP: protobuf and JSON by content type, gzip by content encoding.
 
+use super::admitted::AdmittedBody;
 use super::answer::code;
 use super::{ReceiverOptions, without_delay};
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, IngestError};
 use crate::wire::{ExportResponse, RpcStatus};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -101,17 +102,19 @@ async fn handle(state: &HttpState, request: Request) -> Result<(Signal, ExportRe
     let body = read_body(state, request).await?;
     match state.ingest.accept(state.options.tenant.clone(), signal, encoding, body).await {
         Ok(ingested) => Ok((signal, ExportResponse::new(&ingested))),
-        Err(error) => {
-            let status = RpcStatus::of(&error);
-            let http = match status.code {
-                code::INVALID_ARGUMENT => StatusCode::BAD_REQUEST,
-                code::UNAVAILABLE => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            let retry_after_seconds = error.is_retryable().then(|| error.retry_after().as_secs().max(1));
-            Err(Refusal { http, status, retry_after_seconds })
-        }
+        Err(error) => Err(refusal(&error)),
     }
+}
+
+fn refusal(error: &IngestError) -> Refusal {
+    let status = RpcStatus::of(error);
+    let http = match status.code {
+        code::INVALID_ARGUMENT => StatusCode::BAD_REQUEST,
+        code::UNAVAILABLE => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let retry_after_seconds = error.is_retryable().then(|| error.retry_after().as_secs().max(1));
+    Refusal { http, status, retry_after_seconds }
 }
 
 fn signal_of(path: &str) -> Result<Signal, Refusal> {
@@ -139,10 +142,15 @@ fn request_encoding(headers: &HeaderMap) -> Option<Encoding> {
 async fn read_body(state: &HttpState, request: Request) -> Result<Bytes, Refusal> {
     let limit = state.options.limits.max_request_bytes;
     let content_encoding = request.headers().get(header::CONTENT_ENCODING).cloned();
-    let body = match Limited::new(request.into_body(), limit).collect().await {
+    let body = AdmittedBody::new(request.into_body(), &state.ingest);
+    let body = match Limited::new(body, limit).collect().await {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(too_large(limit, "as sent")),
         Err(error) => {
+            if let Some(error) = error.downcast_ref::<IngestError>() {
+                state.ingest.count_turned_away();
+                return Err(refusal(error));
+            }
             let message = format!("the body could not be read: {error}");
             return Err(Refusal::new(StatusCode::BAD_REQUEST, code::INVALID_ARGUMENT, message));
         }
