@@ -1,6 +1,7 @@
 //! OTLP messages to stored rows. Pure: no runtime, no clock, the same rows every time.
 
 mod attributes;
+mod columns;
 mod event_rows;
 mod logs;
 mod metrics;
@@ -10,7 +11,8 @@ mod spans;
 
 pub use rules::{Rule, default_rules};
 
-use crate::decode::{DecodeError, Decoded, decode};
+use crate::decode::{DecodeError, as_protobuf, with_parts_merged};
+use crate::protobuf::WireError;
 use crate::rejection::Rejections;
 use bytes::Bytes;
 use rules::Rules;
@@ -46,17 +48,35 @@ impl Mapper {
     ) -> Result<(MappedRequest, Rejections), DecodeError> {
         let digest = RequestDigest::of(&tenant, signal, &body);
         let request = Request { tenant: &tenant, received_at, digest, rules: &self.rules };
-        let mut rejections = Rejections::default();
-        let mapped = match decode(signal, encoding, &body)? {
-            Decoded::Traces(message) => spans::map(&request, message, &mut rejections),
-            Decoded::Logs(message) => logs::map(&request, message, &mut rejections),
-            Decoded::Metrics(message) => metrics::map(&request, message, &mut rejections),
-        };
+        let (mapped, rejections) = match as_protobuf(signal, encoding, &body)? {
+            Some(protobuf) => map_body(&request, signal, &protobuf),
+            None => map_body(&request, signal, &body),
+        }
+        .map_err(|source| DecodeError::Protobuf { signal, source })?;
         let rejected = rejections.count();
         let Mapped { received, rows, assets } = mapped;
         let mapped =
             MappedRequest { tenant, signal, received_at, digest, body, encoding, received, rejected, rows, assets };
         Ok((mapped, rejections))
+    }
+}
+
+fn map_body(request: &Request<'_>, signal: Signal, body: &[u8]) -> Result<(Mapped, Rejections), WireError> {
+    let once = |body: &[u8]| {
+        let mut rejections = Rejections::default();
+        let mapped = match signal {
+            Signal::Traces => spans::map(request, body, &mut rejections),
+            Signal::Logs => logs::map(request, body, &mut rejections),
+            Signal::Metrics => metrics::map(request, body, &mut rejections),
+        };
+        mapped.map(|mapped| (mapped, rejections)).map_err(|error| error.located(body))
+    };
+    match once(body) {
+        Err(error) if error.needs_merging() => match with_parts_merged(signal, body) {
+            Some(merged) => once(&merged),
+            None => Err(error),
+        },
+        done => done,
     }
 }
 

@@ -1,16 +1,15 @@
 //! One line of a recording: an OTLP request in JSON, as the Collector's file exporter writes it.
 
-use crate::decode::{DecodeError, Decoded, decode};
+use crate::decode::{DecodeError, Messages};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use prost::Message;
 use whence_schema::{Encoding, Signal, UnixNanos};
 
 /// A request read from a recording.
 #[derive(Debug)]
 pub struct RecordedRequest {
     signal: Signal,
-    message: Decoded,
+    message: Messages,
 }
 
 /// A line that is no OTLP request.
@@ -42,7 +41,7 @@ impl RecordedRequest {
         } else {
             return Err(RecordingError::UnknownSignal);
         };
-        Ok(Self { signal, message: decode(signal, Encoding::Json, line)? })
+        Ok(Self { signal, message: Messages::from_json(signal, line)? })
     }
 
     /// What the request carries.
@@ -69,12 +68,10 @@ impl RecordedRequest {
     /// The request in protobuf or JSON.
     pub fn encode(&self, encoding: Encoding) -> Bytes {
         match (encoding, &self.message) {
-            (Encoding::Protobuf, Decoded::Traces(m)) => m.encode_to_vec().into(),
-            (Encoding::Protobuf, Decoded::Logs(m)) => m.encode_to_vec().into(),
-            (Encoding::Protobuf, Decoded::Metrics(m)) => m.encode_to_vec().into(),
-            (Encoding::Json, Decoded::Traces(m)) => json(m),
-            (Encoding::Json, Decoded::Logs(m)) => json(m),
-            (Encoding::Json, Decoded::Metrics(m)) => json(m),
+            (Encoding::Protobuf, message) => message.to_protobuf().into(),
+            (Encoding::Json, Messages::Traces(m)) => json(m),
+            (Encoding::Json, Messages::Logs(m)) => json(m),
+            (Encoding::Json, Messages::Metrics(m)) => json(m),
         }
     }
 
@@ -86,7 +83,7 @@ impl RecordedRequest {
             }
         };
         match &mut self.message {
-            Decoded::Traces(m) => {
+            Messages::Traces(m) => {
                 let scopes = m.resource_spans.iter_mut().flat_map(|r| &mut r.scope_spans);
                 for span in scopes.flat_map(|s| &mut s.spans) {
                     set(&mut span.start_time_unix_nano);
@@ -94,14 +91,14 @@ impl RecordedRequest {
                     span.events.iter_mut().for_each(|e| set(&mut e.time_unix_nano));
                 }
             }
-            Decoded::Logs(m) => {
+            Messages::Logs(m) => {
                 let scopes = m.resource_logs.iter_mut().flat_map(|r| &mut r.scope_logs);
                 for record in scopes.flat_map(|s| &mut s.log_records) {
                     set(&mut record.time_unix_nano);
                     set(&mut record.observed_time_unix_nano);
                 }
             }
-            Decoded::Metrics(m) => {
+            Messages::Metrics(m) => {
                 let scopes = m.resource_metrics.iter_mut().flat_map(|r| &mut r.scope_metrics);
                 for metric in scopes.flat_map(|s| &mut s.metrics) {
                     each_point_time(metric.data.as_mut(), &mut set);
@@ -146,12 +143,8 @@ mod tests {
         let mut request = RecordedRequest::parse(line).unwrap();
         request.shift(500);
         assert_eq!(request.time_range(), Some((UnixNanos(1_500), UnixNanos(3_500))));
-        let again = decode(Signal::Logs, Encoding::Protobuf, &request.encode(Encoding::Protobuf)).unwrap();
-        let json = decode(Signal::Logs, Encoding::Json, &request.encode(Encoding::Json)).unwrap();
-        match (again, json) {
-            (Decoded::Logs(a), Decoded::Logs(b)) => assert_eq!(a, b),
-            _ => panic!("expected logs"),
-        }
+        let again = Messages::from_protobuf(Signal::Logs, &request.encode(Encoding::Protobuf)).unwrap();
+        assert_eq!(again, Messages::from_json(Signal::Logs, &request.encode(Encoding::Json)).unwrap());
         assert!(matches!(RecordedRequest::parse(b"{}"), Err(RecordingError::UnknownSignal)));
     }
 }

@@ -1,206 +1,260 @@
 //! Builds the stored columns of `events`, row by row, without an intermediate row type per column.
 
-use arrow::array::{
-    ArrayRef, FixedSizeBinaryBuilder, Int16Builder, Int32Builder, Int64Builder, StringViewArray, StringViewBuilder,
-    TimestampMicrosecondBuilder,
-};
-use arrow::buffer::Buffer;
+use super::columns::{Repeated, Sparse, SparseIds, Texts, by_key, constant, numbers, values};
+use super::resource::ResourceRows;
+use super::rules::{RuleColumns, RuleKey};
+use crate::protobuf::Utf8;
+use arrow::array::{ArrayRef, StringViewArray};
+use arrow::datatypes::{Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use std::sync::Arc;
-use whence_schema::tables::events::stored_schema;
+use std::sync::{Arc, LazyLock};
+use whence_schema::tables::events::{SIGNAL_LOG, SIGNAL_SPAN, SIGNAL_SPAN_EVENT, stored_schema};
 use whence_schema::{RequestDigest, Severity, SpanId, TraceId, UnixNanos};
 
-/// Batches of fewer rows give their builders' spare room back: a stream of one-row requests would otherwise hold
-/// kilobytes a row.
-const COMPACT_BELOW_ROWS: usize = 256;
-
-/// One row, borrowed from the message.
-pub(super) struct EventRow<'a> {
+/// One row, borrowed from the request; its payload is written before, to [`EventRows::payload`].
+pub(super) struct EventRow<'a, 'body> {
     pub(super) timestamp: UnixNanos,
-    pub(super) signal: &'static str,
-    pub(super) source_module: &'a str,
-    pub(super) event_type: &'a str,
+    pub(super) signal: EventSignal,
+    pub(super) rule: RuleKey,
     pub(super) trace: Option<TraceId>,
     pub(super) span: Option<SpanId>,
     pub(super) parent: Option<SpanId>,
     /// Set for log records and span events.
     pub(super) position: Option<u32>,
     pub(super) severity: Severity,
-    pub(super) name: Option<&'a str>,
-    pub(super) kind: Option<&'static str>,
-    pub(super) duration_ns: Option<i64>,
-    pub(super) status: Option<&'static str>,
-    pub(super) body: Option<&'a str>,
-    pub(super) agent: Option<&'a str>,
-    pub(super) model: Option<&'a str>,
-    pub(super) payload: &'a str,
-    pub(super) rule: Option<&'a str>,
+    pub(super) name: Option<Utf8<'body>>,
+    /// `SpanKind` and `StatusCode` of a span, and how long it took.
+    pub(super) span_only: Option<SpanOnly>,
+    pub(super) body: Option<&'a [u8]>,
+    pub(super) agent: Option<Utf8<'body>>,
+    pub(super) model: Option<Utf8<'body>>,
 }
+
+/// What only spans have.
+pub(super) struct SpanOnly {
+    pub(super) kind: i32,
+    pub(super) status: i32,
+    pub(super) duration_ns: i64,
+}
+
+/// As what an event came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EventSignal {
+    Span,
+    SpanEvent,
+    Log,
+}
+
+impl EventSignal {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Span => SIGNAL_SPAN,
+            Self::SpanEvent => SIGNAL_SPAN_EVENT,
+            Self::Log => SIGNAL_LOG,
+        }
+    }
+}
+
+/// Texts of the columns that have a fixed list of them, by key.
+struct FixedTexts {
+    signals: StringViewArray,
+    severities: StringViewArray,
+    /// By `SpanKind`; 0 has no text.
+    kinds: StringViewArray,
+    /// By `StatusCode`, and one more for "not a span".
+    statuses: StringViewArray,
+}
+
+const KINDS: i32 = 5;
+const STATUSES: i32 = 2;
+const NO_STATUS: u8 = 3;
+
+static FIXED: LazyLock<FixedTexts> = LazyLock::new(|| FixedTexts {
+    signals: values([EventSignal::Span, EventSignal::SpanEvent, EventSignal::Log].map(|s| Some(s.as_str()))),
+    severities: values(Severity::ALL.iter().map(|s| Some(s.as_str()))),
+    kinds: values([None, Some("internal"), Some("server"), Some("client"), Some("producer"), Some("consumer")]),
+    statuses: values([Some("unset"), Some("ok"), Some("error"), None]),
+});
 
 pub(super) struct EventRows<'a> {
     tenant: &'a str,
     created_at: i64,
     digest: i64,
-    resource: ResourceView,
-    asset_id: String,
-    environment: Option<String>,
     rows: usize,
-    tenant_ids: StringViewBuilder,
-    timestamps: TimestampMicrosecondBuilder,
-    timestamp_nanos: Int16Builder,
-    created: TimestampMicrosecondBuilder,
-    signals: StringViewBuilder,
-    modules: StringViewBuilder,
-    event_types: StringViewBuilder,
-    traces: FixedSizeBinaryBuilder,
-    spans: Int64Builder,
-    parents: Int64Builder,
-    digests: Int64Builder,
-    positions: Int32Builder,
-    assets: StringViewBuilder,
-    severities: StringViewBuilder,
-    environments: StringViewBuilder,
-    names: StringViewBuilder,
-    kinds: StringViewBuilder,
-    durations: Int64Builder,
-    statuses: StringViewBuilder,
-    bodies: StringViewBuilder,
-    agents: StringViewBuilder,
-    models: StringViewBuilder,
-    resources: StringViewBuilder,
-    payloads: StringViewBuilder,
-    metadata: StringViewBuilder,
-}
-
-/// Where the current resource's JSON lies in the `resource` column: written once, pointed at by every row.
-struct ResourceView {
-    block: u32,
-    length: u32,
+    /// What the resources say, and how many rows there are up to and with the last of each.
+    assets: Texts,
+    environments: Texts,
+    resources: Texts,
+    last_rows: Vec<usize>,
+    timestamps: Vec<i64>,
+    timestamp_nanos: Vec<i16>,
+    signals: Vec<u8>,
+    rules: Vec<u32>,
+    traces: SparseIds,
+    spans: Sparse<Int64Type>,
+    parents: Sparse<Int64Type>,
+    digests: Sparse<Int64Type>,
+    positions: Sparse<Int32Type>,
+    severities: Vec<u8>,
+    names: Repeated<'a>,
+    kinds: Vec<u8>,
+    durations: Sparse<Int64Type>,
+    statuses: Vec<u8>,
+    bodies: Texts,
+    agents: Repeated<'a>,
+    models: Repeated<'a>,
+    payloads: Texts,
 }
 
 impl<'a> EventRows<'a> {
-    pub(super) fn new(tenant: &'a str, received_at: UnixNanos, digest: RequestDigest, capacity: usize) -> Self {
-        let text = || StringViewBuilder::with_capacity(capacity);
-        // Values of these columns repeat within a request; equal ones share their bytes.
-        let repeated = || StringViewBuilder::with_capacity(capacity).with_deduplicate_strings();
+    /// Columns with room for what a body of `bytes` is likely to need.
+    pub(super) fn new(tenant: &'a str, received_at: UnixNanos, digest: RequestDigest, bytes: usize) -> Self {
+        // Items of fewer bytes are rare; if they come, the columns grow.
+        let rows = bytes / 192;
         Self {
             tenant,
             created_at: received_at.micros(),
             digest: digest.short() as i64,
-            resource: ResourceView { block: 0, length: 0 },
-            asset_id: String::new(),
-            environment: None,
             rows: 0,
-            tenant_ids: repeated(),
-            timestamps: TimestampMicrosecondBuilder::with_capacity(capacity),
-            timestamp_nanos: Int16Builder::with_capacity(capacity),
-            created: TimestampMicrosecondBuilder::with_capacity(capacity),
-            signals: text(),
-            modules: repeated(),
-            event_types: repeated(),
-            traces: FixedSizeBinaryBuilder::with_capacity(capacity, 16),
-            spans: Int64Builder::with_capacity(capacity),
-            parents: Int64Builder::with_capacity(capacity),
-            digests: Int64Builder::with_capacity(capacity),
-            positions: Int32Builder::with_capacity(capacity),
-            assets: repeated(),
-            severities: text(),
-            environments: repeated(),
-            names: repeated(),
-            kinds: text(),
-            durations: Int64Builder::with_capacity(capacity),
-            statuses: text(),
-            bodies: text(),
-            agents: repeated(),
-            models: repeated(),
-            resources: text(),
-            payloads: text(),
-            metadata: repeated(),
+            assets: Texts::new(1, 0),
+            environments: Texts::new(1, 0),
+            resources: Texts::new(1, 256),
+            last_rows: Vec::new(),
+            timestamps: Vec::with_capacity(rows),
+            timestamp_nanos: Vec::with_capacity(rows),
+            signals: Vec::with_capacity(rows),
+            rules: Vec::with_capacity(rows),
+            traces: SparseIds::new(rows),
+            spans: Sparse::new(rows),
+            parents: Sparse::new(rows),
+            digests: Sparse::new(rows),
+            positions: Sparse::new(rows),
+            severities: Vec::with_capacity(rows),
+            names: Repeated::new(),
+            kinds: Vec::with_capacity(rows),
+            durations: Sparse::new(rows),
+            statuses: Vec::with_capacity(rows),
+            bodies: Texts::new(0, 0),
+            agents: Repeated::new(),
+            models: Repeated::new(),
+            payloads: Texts::new(rows, bytes),
         }
     }
 
-    /// Rows that follow belong to this resource.
-    pub(super) fn begin_resource(&mut self, resource: &super::resource::ResourceRows) {
-        self.asset_id.clone_from(&resource.asset_id);
-        self.environment.clone_from(&resource.environment);
-        let length = resource.json.len() as u32;
-        let block = self.resources.append_block(Buffer::from_vec(resource.json.clone()));
-        self.resource = ResourceView { block, length };
+    /// Rows pushed from now on belong to this resource.
+    pub(super) fn begin_resource(&mut self, resource: &ResourceRows<'_, 'a>) {
+        let index = self.last_rows.len();
+        self.last_rows.push(self.rows);
+        self.assets.set(index, resource.asset_id.as_bytes());
+        if let Some(environment) = resource.environment {
+            self.environments.set(index, environment.as_bytes());
+        }
+        resource.write_json(self.resources.writer());
+        self.resources.end(index);
     }
 
-    pub(super) fn push(&mut self, row: &EventRow<'_>) {
+    /// Where to write the JSON of the next row to be pushed.
+    pub(super) fn payload(&mut self) -> &mut Vec<u8> {
+        self.payloads.writer()
+    }
+
+    pub(super) fn push(&mut self, event: &EventRow<'_, 'a>) {
+        let row = self.rows;
         self.rows += 1;
-        self.tenant_ids.append_value(self.tenant);
-        self.timestamps.append_value(row.timestamp.micros());
-        self.timestamp_nanos.append_value(row.timestamp.sub_micros());
-        self.created.append_value(self.created_at);
-        self.signals.append_value(row.signal);
-        self.modules.append_value(row.source_module);
-        self.event_types.append_value(row.event_type);
-        match row.trace {
-            // The builder was made for 16 bytes, so this cannot fail.
-            Some(trace) => self.traces.append_value(trace.0).unwrap_or_default(),
-            None => self.traces.append_null(),
+        if let Some(last) = self.last_rows.last_mut() {
+            *last = self.rows;
         }
-        self.spans.append_option(row.span.map(SpanId::stored));
-        self.parents.append_option(row.parent.map(SpanId::stored));
-        self.digests.append_option(row.position.map(|_| self.digest));
-        self.positions.append_option(row.position.map(|p| p as i32));
-        self.assets.append_value(&self.asset_id);
-        self.severities.append_value(row.severity.as_str());
-        self.environments.append_option(self.environment.as_deref());
-        self.names.append_option(row.name);
-        self.kinds.append_option(row.kind);
-        self.durations.append_option(row.duration_ns);
-        self.statuses.append_option(row.status);
-        self.bodies.append_option(row.body);
-        self.agents.append_option(row.agent);
-        self.models.append_option(row.model);
-        if self.resources.try_append_view(self.resource.block, 0, self.resource.length).is_err() {
-            self.resources.append_value("{}");
+        self.payloads.end(row);
+        self.timestamps.push(event.timestamp.micros());
+        self.timestamp_nanos.push(event.timestamp.sub_micros());
+        self.signals.push(event.signal as u8);
+        self.rules.push(event.rule.index());
+        self.traces.push(event.trace.map(|trace| trace.0));
+        if let Some(span) = event.span {
+            self.spans.set(row, span.stored());
         }
-        self.payloads.append_value(row.payload);
-        match row.rule {
-            Some(rule) => self.metadata.append_value(format!("{{\"rule\":{}}}", serde_json::Value::from(rule))),
-            None => self.metadata.append_null(),
+        if let Some(parent) = event.parent {
+            self.parents.set(row, parent.stored());
+        }
+        if let Some(position) = event.position {
+            self.digests.set(row, self.digest);
+            self.positions.set(row, position as i32);
+        }
+        self.severities.push(event.severity as u8);
+        if let Some(name) = event.name {
+            self.names.set(row, name);
+        }
+        let (mut kind, mut status) = (0, NO_STATUS);
+        if let Some(span) = &event.span_only {
+            kind = if (0..=KINDS).contains(&span.kind) { span.kind as u8 } else { 0 };
+            status = if (0..=STATUSES).contains(&span.status) { span.status as u8 } else { 0 };
+            self.durations.set(row, span.duration_ns);
+        }
+        self.kinds.push(kind);
+        self.statuses.push(status);
+        if let Some(body) = event.body {
+            self.bodies.set(row, body);
+        }
+        if let Some(agent) = event.agent {
+            self.agents.set(row, agent);
+        }
+        if let Some(model) = event.model {
+            self.models.set(row, model);
         }
     }
 
     /// The stored columns, in the order of [`stored_schema`].
-    pub(super) fn finish(mut self) -> RecordBatch {
-        let compact = self.rows < COMPACT_BELOW_ROWS;
-        let text = |builder: &mut StringViewBuilder| -> ArrayRef {
-            let array: StringViewArray = builder.finish();
-            Arc::new(if compact { array.gc() } else { array })
-        };
-        let columns: Vec<ArrayRef> = vec![
-            text(&mut self.tenant_ids),
-            Arc::new(self.timestamps.finish().with_timezone("UTC")),
-            Arc::new(self.timestamp_nanos.finish()),
-            Arc::new(self.created.finish().with_timezone("UTC")),
-            text(&mut self.signals),
-            text(&mut self.modules),
-            text(&mut self.event_types),
-            Arc::new(self.traces.finish()),
-            Arc::new(self.spans.finish()),
-            Arc::new(self.parents.finish()),
-            Arc::new(self.digests.finish()),
-            Arc::new(self.positions.finish()),
-            text(&mut self.assets),
-            text(&mut self.severities),
-            text(&mut self.environments),
-            text(&mut self.names),
-            text(&mut self.kinds),
-            Arc::new(self.durations.finish()),
-            text(&mut self.statuses),
-            text(&mut self.bodies),
-            text(&mut self.agents),
-            text(&mut self.models),
-            text(&mut self.resources),
-            text(&mut self.payloads),
-            text(&mut self.metadata),
-        ];
-        // The columns above are the schema's, one for one; a test maps every kind of row.
-        RecordBatch::try_new(stored_schema(), columns).unwrap_or_else(|_| RecordBatch::new_empty(stored_schema()))
+    pub(super) fn finish(self, rules: &RuleColumns) -> RecordBatch {
+        // The columns are the schema's, one for one; a test maps every kind of row.
+        self.columns(rules).unwrap_or_else(|_| RecordBatch::new_empty(stored_schema()))
     }
+
+    fn columns(self, rules: &RuleColumns) -> Result<RecordBatch, ArrowError> {
+        let rows = self.rows;
+        let resource_keys = resource_keys(&self.last_rows);
+        let resources = self.last_rows.len();
+        let of_resource =
+            |texts: Texts| -> ArrayRef { by_key::<UInt32Type>(&texts.finish(resources), resource_keys.clone()) };
+        let timestamps =
+            |values| -> ArrayRef { Arc::new(numbers::<TimestampMicrosecondType>(values).with_timezone("UTC")) };
+        let [modules, event_types, metadata] = rules.columns(self.rules);
+        let columns: Vec<ArrayRef> = vec![
+            constant(self.tenant, rows),
+            timestamps(self.timestamps),
+            Arc::new(numbers::<Int16Type>(self.timestamp_nanos)),
+            timestamps(vec![self.created_at; rows]),
+            by_key::<UInt8Type>(&FIXED.signals, self.signals),
+            modules,
+            event_types,
+            self.traces.finish(),
+            Arc::new(self.spans.finish(rows)),
+            Arc::new(self.parents.finish(rows)),
+            Arc::new(self.digests.finish(rows)),
+            Arc::new(self.positions.finish(rows)),
+            of_resource(self.assets),
+            by_key::<UInt8Type>(&FIXED.severities, self.severities),
+            of_resource(self.environments),
+            self.names.finish(rows),
+            by_key::<UInt8Type>(&FIXED.kinds, self.kinds),
+            Arc::new(self.durations.finish(rows)),
+            by_key::<UInt8Type>(&FIXED.statuses, self.statuses),
+            Arc::new(self.bodies.finish(rows)),
+            self.agents.finish(rows),
+            self.models.finish(rows),
+            of_resource(self.resources),
+            Arc::new(self.payloads.finish(rows)),
+            metadata,
+        ];
+        RecordBatch::try_new(stored_schema(), columns)
+    }
+}
+
+/// For every row the index of its resource.
+fn resource_keys(last_rows: &[usize]) -> Vec<u32> {
+    let mut keys = Vec::with_capacity(last_rows.last().copied().unwrap_or(0));
+    for (resource, last) in last_rows.iter().enumerate() {
+        keys.resize(*last, resource as u32);
+    }
+    keys
 }

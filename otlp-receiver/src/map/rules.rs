@@ -1,7 +1,11 @@
 //! Which module an event belongs to and what kind of event it is: an ordered list of rules, the first match decides.
 
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use super::columns::{by_key, values};
+use super::event_rows::EventSignal;
+use crate::otlp::{AnyValue, Attribute};
+use crate::protobuf::Utf8;
+use arrow::array::{ArrayRef, StringViewArray};
+use arrow::datatypes::UInt32Type;
 
 /// One mapping rule. All conditions that are set must hold; a trailing `*` matches any continuation.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -81,59 +85,160 @@ pub fn default_rules() -> Vec<Rule> {
 #[derive(Debug)]
 pub(super) struct Rules {
     rules: Vec<Rule>,
-    /// First bytes of the attribute keys that some rule names.
-    key_starts: [bool; 256],
-    /// Some rule names an attribute by `*` alone.
-    any_key: bool,
+    /// Texts that begin patterns, by their first byte: an attribute key or event name that begins with none of them
+    /// cannot match a rule that names one.
+    starts: Box<[Vec<Box<[u8]>>; 256]>,
+    /// Some rule names `*` alone.
+    any: bool,
+    /// The first rule without a condition on names, for each signal.
+    unconditional: [Option<usize>; SIGNALS.len()],
+    columns: RuleColumns,
+}
+
+/// What decides `source_module`, `event_type` and `metadata` of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RuleKey {
+    /// No rule: the defaults of the signal.
+    Default(EventSignal),
+    /// A rule, by its place in the list.
+    Rule(usize),
+}
+
+const SIGNALS: [EventSignal; 3] = [EventSignal::Span, EventSignal::SpanEvent, EventSignal::Log];
+
+impl RuleKey {
+    pub(super) fn index(self) -> u32 {
+        match self {
+            Self::Default(signal) => signal as u32,
+            Self::Rule(index) => (SIGNALS.len() + index) as u32,
+        }
+    }
+}
+
+/// Values of the columns that rules decide, by [`RuleKey::index`].
+#[derive(Debug)]
+pub(super) struct RuleColumns {
+    modules: StringViewArray,
+    event_types: StringViewArray,
+    metadata: StringViewArray,
+}
+
+impl RuleColumns {
+    fn new(rules: &[Rule]) -> Self {
+        let metadata: Vec<String> =
+            rules.iter().map(|r| format!("{{\"rule\":{}}}", serde_json::Value::from(r.name.as_str()))).collect();
+        let with_defaults = |defaults: [Option<&'static str>; SIGNALS.len()], of_rules: Vec<&str>| {
+            values(defaults.into_iter().chain(of_rules.into_iter().map(Some)))
+        };
+        Self {
+            modules: with_defaults(
+                [Some("telemetry"); SIGNALS.len()],
+                rules.iter().map(|r| r.source_module.as_str()).collect(),
+            ),
+            event_types: with_defaults(
+                SIGNALS.map(|s| Some(s.as_str())),
+                rules.iter().map(|r| r.event_type.as_str()).collect(),
+            ),
+            metadata: with_defaults([None; SIGNALS.len()], metadata.iter().map(String::as_str).collect()),
+        }
+    }
+
+    /// `source_module`, `event_type` and `metadata` of rows with these [`RuleKey`]s.
+    pub(super) fn columns(&self, keys: Vec<u32>) -> [ArrayRef; 3] {
+        let all = [&self.modules, &self.event_types, &self.metadata];
+        // Most requests match no rule: their columns should not keep the texts of the rules.
+        if keys.iter().all(|key| *key < SIGNALS.len() as u32) {
+            return all.map(|values| by_key::<UInt32Type>(&values.slice(0, SIGNALS.len()).gc(), keys.clone()));
+        }
+        all.map(|values| by_key::<UInt32Type>(values, keys.clone()))
+    }
 }
 
 impl Rules {
     pub(super) fn new(rules: Vec<Rule>) -> Self {
-        let mut key_starts = [false; 256];
-        let mut any_key = false;
-        for key in rules.iter().filter_map(|r| r.attribute.as_deref()) {
-            match key.as_bytes().first() {
-                Some(b'*') | None => any_key = true,
-                Some(first) => key_starts[usize::from(*first)] = true,
+        let mut starts: Box<[Vec<Box<[u8]>>; 256]> = Box::new([const { Vec::new() }; 256]);
+        let mut any = false;
+        for pattern in rules.iter().flat_map(|r| [r.attribute.as_deref(), r.event_name.as_deref()]).flatten() {
+            let text = pattern.strip_suffix('*').unwrap_or(pattern).as_bytes();
+            match text.first() {
+                None => any = true,
+                Some(first) => {
+                    let list = &mut starts[usize::from(*first)];
+                    if !list.iter().any(|start| **start == *text) {
+                        list.push(text.into());
+                    }
+                }
             }
         }
-        Self { rules, key_starts, any_key }
+        let unconditional = SIGNALS.map(|signal| {
+            rules.iter().position(|r| r.event_name.is_none() && r.attribute.is_none() && of_signal(r, signal))
+        });
+        let columns = RuleColumns::new(&rules);
+        Self { rules, starts, any, unconditional, columns }
     }
 
-    /// The first rule that matches an item.
-    pub(super) fn first_match(&self, signal: &str, event_name: &str, attributes: &[KeyValue]) -> Option<&Rule> {
-        let named = |a: &KeyValue| a.key.as_bytes().first().is_some_and(|b| self.key_starts[usize::from(*b)]);
-        if event_name.is_empty() && !self.any_key && !attributes.iter().any(named) {
-            return self.rules.iter().find(|r| {
-                r.event_name.is_none() && r.attribute.is_none() && r.signal.as_deref().is_none_or(|s| s == signal)
-            });
+    pub(super) fn columns(&self) -> &RuleColumns {
+        &self.columns
+    }
+
+    /// What the first rule that matches an item says of it.
+    pub(super) fn first_match(
+        &self,
+        signal: EventSignal,
+        event_name: Utf8<'_>,
+        attributes: &[Attribute<'_>],
+    ) -> RuleKey {
+        let named = self.any || self.begins(event_name) || attributes.iter().any(|a| self.begins(a.key));
+        let found = if named {
+            self.rules.iter().position(|rule| rule_matches(rule, signal, event_name, attributes))
+        } else {
+            self.unconditional[signal as usize]
+        };
+        found.map_or(RuleKey::Default(signal), RuleKey::Rule)
+    }
+
+    /// Whether the text begins as some rule's pattern does.
+    #[inline]
+    fn begins(&self, text: Utf8<'_>) -> bool {
+        let bytes = text.as_bytes();
+        bytes.first().is_some_and(|b| self.starts[usize::from(*b)].iter().any(|start| bytes.starts_with(start)))
+    }
+
+    /// `event_type` of the events that `key` decides.
+    pub(super) fn event_type(&self, key: RuleKey) -> &str {
+        match key {
+            RuleKey::Default(signal) => signal.as_str(),
+            RuleKey::Rule(index) => self.rules.get(index).map_or("", |rule| &rule.event_type),
         }
-        self.rules.iter().find(|rule| rule_matches(rule, signal, event_name, attributes))
     }
 }
 
-fn rule_matches(rule: &Rule, signal: &str, event_name: &str, attributes: &[KeyValue]) -> bool {
-    rule.signal.as_deref().is_none_or(|s| s == signal)
+fn of_signal(rule: &Rule, signal: EventSignal) -> bool {
+    rule.signal.as_deref().is_none_or(|s| s == signal.as_str())
+}
+
+fn rule_matches(rule: &Rule, signal: EventSignal, event_name: Utf8<'_>, attributes: &[Attribute<'_>]) -> bool {
+    of_signal(rule, signal)
         && rule.event_name.as_deref().is_none_or(|pattern| !event_name.is_empty() && matches(pattern, event_name))
         && rule.attribute.as_deref().is_none_or(|pattern| {
             attributes
                 .iter()
-                .any(|a| matches(pattern, &a.key) && rule.equals.as_deref().is_none_or(|text| value_is(a, text)))
+                .any(|a| matches(pattern, a.key) && rule.equals.as_deref().is_none_or(|text| value_is(a, text)))
         })
 }
 
-fn matches(pattern: &str, text: &str) -> bool {
+fn matches(pattern: &str, text: Utf8<'_>) -> bool {
     match pattern.strip_suffix('*') {
-        Some(prefix) => text.starts_with(prefix),
-        None => pattern == text,
+        Some(prefix) => text.as_bytes().starts_with(prefix.as_bytes()),
+        None => pattern.as_bytes() == text.as_bytes(),
     }
 }
 
-fn value_is(attribute: &KeyValue, text: &str) -> bool {
-    match attribute.value.as_ref().and_then(|v| v.value.as_ref()) {
-        Some(Value::StringValue(value)) => value == text,
-        Some(Value::BoolValue(value)) => text == if *value { "true" } else { "false" },
-        Some(Value::IntValue(value)) => text.parse() == Ok(*value),
+fn value_is(attribute: &Attribute<'_>, text: &str) -> bool {
+    match attribute.value {
+        AnyValue::Text(value) => value.as_bytes() == text.as_bytes(),
+        AnyValue::Boolean(value) => text == if value { "true" } else { "false" },
+        AnyValue::Integer(value) => text.parse() == Ok(value),
         _ => false,
     }
 }
