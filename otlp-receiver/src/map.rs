@@ -115,4 +115,6 @@ impl Request<'_> {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

@@ -7,6 +7,8 @@ mod data_point;
 mod envelope;
 mod log_record;
 mod metric;
+#[cfg(test)]
+pub(crate) mod samples;
 mod span;
 mod value;
 

@@ -11,6 +11,10 @@ use whence_otlp_receiver::{Mapper, default_rules};
 use whence_schema::{Encoding, Rows, Signal, TenantId, UnixNanos};
 use whence_simulator::{LoadMix, LoadTemplates};
 
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Items mapped for one figure.
 const ITEMS: u64 = 1_000_000;
 
