@@ -13,7 +13,7 @@ use whence_simulator::{LoadMix, LoadTemplates};
 
 /// As in the server.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Items mapped for one figure.
 const ITEMS: u64 = 1_000_000;
