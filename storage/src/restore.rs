@@ -91,7 +91,20 @@ pub async fn stage_restore(
     to: Option<UnixNanos>,
     report: impl Fn(Progress) + Send + Sync + 'static,
 ) -> Result<RestoreReport, StorageError> {
-    let (backup, data) = (backup.to_owned(), data.to_owned());
+    let staged = stage(backup.to_owned(), data.to_owned(), to, report).await;
+    if staged.is_err() {
+        let data = data.to_owned();
+        blocking("restore", move || switch::abandon(&data)).await?;
+    }
+    staged
+}
+
+async fn stage(
+    backup: PathBuf,
+    data: PathBuf,
+    to: Option<UnixNanos>,
+    report: impl Fn(Progress) + Send + Sync + 'static,
+) -> Result<RestoreReport, StorageError> {
     let folder = backup.clone();
     let (point, manifest) = blocking("restore", move || choose(&folder, to)).await?;
     // A time after everything in the restore point leaves nothing out.

@@ -16,7 +16,6 @@ use crate::chunk::join::batches;
 use crate::chunk::writer::write_chunks;
 use crate::control::Control;
 use crate::ledger::{Counts, Entries, LedgerKey};
-use crate::memtable::events::count_signals;
 use crate::{Disk, RealDisk, StorageError};
 use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
@@ -121,15 +120,17 @@ impl Cut {
     fn count_events(&mut self, left_out: &RecordBatch) {
         let tenants = left_out.column(events::column::TENANT_ID).as_string_view();
         let times = left_out.column(events::column::CREATED_AT).as_primitive::<TimestampMicrosecondType>();
+        let signals = left_out.column(events::column::SIGNAL).as_string_view();
         for row in 0..left_out.num_rows() {
-            let (spans, logs) = count_signals(&left_out.slice(row, 1));
+            let signal = match signals.value(row) {
+                events::SIGNAL_SPAN => Signal::Traces,
+                events::SIGNAL_LOG => Signal::Logs,
+                // Events of spans are no items of their own.
+                _ => continue,
+            };
             let minute_seconds = times.value(row).div_euclid(60_000_000) * 60;
-            for (signal, stored) in [(Signal::Traces, spans), (Signal::Logs, logs)] {
-                if stored > 0 {
-                    let key = LedgerKey { tenant: TenantId::new(tenants.value(row)), signal, minute_seconds };
-                    self.removed.entry(key).or_default().stored += stored;
-                }
-            }
+            let key = LedgerKey { tenant: TenantId::new(tenants.value(row)), signal, minute_seconds };
+            self.removed.entry(key).or_default().stored += 1;
         }
     }
 

@@ -34,6 +34,12 @@ pub(super) fn begin(data: &Path) -> Result<PathBuf, StorageError> {
     Ok(staging)
 }
 
+/// Gives the space of a staging that failed back, unless it is all there is: an empty directory must not pass for the
+/// restored one.
+pub(super) fn abandon(data: &Path) -> Result<(), StorageError> {
+    if data.join("control.db").is_file() { remove(&data.join(PARTIAL)) } else { Ok(()) }
+}
+
 /// From here on the staged data is what the directory holds.
 pub(super) fn decide(data: &Path, staging: &Path, restore_point: &str) -> Result<(), StorageError> {
     let replaced = replaced_name(data, restore_point);
