@@ -96,9 +96,9 @@ async fn restore_points_share_files_and_those_nobody_needs_are_deleted() {
         accept(&world, &spans(100 + round * 10..110 + round * 10), 61).await;
         world.store.flush().await.unwrap();
     }
-    // Eight chunks of events and of correlations each are joined into one.
+    // Eight chunks are joined into one.
     let started = std::time::Instant::now();
-    while world.statistics().compactions < 2 {
+    while world.statistics().compactions < 1 {
         assert!(started.elapsed().as_secs() < 60, "{:?}", world.statistics());
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
