@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use whence_schema::{MappedRequest, Rows};
 
-/// Records between two reports of progress.
-const PROGRESS_RECORDS: u64 = 1_000;
+/// Bytes between two reports of progress.
+const PROGRESS_BYTES: u64 = 4 << 20;
 /// Records that wait before and behind each mapping thread.
 const QUEUE_RECORDS: usize = 2;
 /// Mapping threads at most; beyond, reading and applying cannot keep up.
@@ -85,7 +85,8 @@ impl Recovery {
         let mut done = RecoveryProgress { total_bytes, ..RecoveryProgress::default() };
         let mut inputs = inputs.iter().cycle();
         let mut previous = LogOffset::default();
-        let mut records = 0u64;
+        let mut told = 0;
+        progress(done);
         for segment in &self.segments {
             if previous.0 > 0 && segment.first.0 > previous.0 + 1 && previous >= self.offsets.saved {
                 report.damage.push(format!("records {} to {} are missing", previous.0 + 1, segment.first.0 - 1));
@@ -98,13 +99,13 @@ impl Recovery {
                 if offset <= self.offsets.saved {
                     return ControlFlow::Continue(());
                 }
-                records += 1;
                 done.requests += u64::from(matches!(record, Record::Request(_)));
                 closed = !self.wait_for_room() || {
                     let reservation = self.shared.memory.reserve(body_bytes(&record));
                     inputs.next().is_none_or(|input| input.send(Read { offset, record, reservation }).is_err())
                 };
-                if records.is_multiple_of(PROGRESS_RECORDS) {
+                if done.bytes >= told + PROGRESS_BYTES {
+                    told = done.bytes;
                     progress(done);
                 }
                 if closed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
