@@ -11,6 +11,7 @@
 //! A file without a checksum in its name, ending in `.partial`, is being written.
 
 pub(crate) mod file;
+mod gather;
 pub(crate) mod join;
 mod layout;
 mod sort;

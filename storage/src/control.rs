@@ -1,5 +1,7 @@
 //! The control database: ledger, assets and the state that goes with a log offset, in SQLite.
 
+mod packed;
+
 use crate::StorageError;
 use crate::assets::{self, Asset, AssetKey, Assets};
 use crate::files::fsync_file;
@@ -117,7 +119,10 @@ impl Control {
 
     pub(crate) async fn correlator(&self) -> Result<Option<Vec<u8>>, StorageError> {
         let mut connection = self.pool.acquire().await?;
-        read_state(&mut connection, CORRELATOR).await
+        match read_state(&mut connection, CORRELATOR).await? {
+            Some(stored) => packed::unpack(stored, &self.path).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Saves everything sealed up to its offset in one transaction.
@@ -131,6 +136,10 @@ impl Control {
     }
 
     async fn try_save(&self, unsaved: &Unsaved) -> Result<(), StorageError> {
+        let correlator = match unsaved.correlator.clone() {
+            Some(state) => Some(packed::pack(state, &self.path).await?),
+            None => None,
+        };
         let mut transaction = self.pool.begin().await?;
         for (key, counts) in &unsaved.ledger {
             save_counts(&mut transaction, key, counts).await?;
@@ -139,8 +148,7 @@ impl Control {
             save_asset(&mut transaction, key, asset).await?;
         }
         let offset = unsaved.offset.0.to_le_bytes().to_vec();
-        let states =
-            [(OFFSET, Some(&offset)), (SERIES, unsaved.series.as_ref()), (CORRELATOR, unsaved.correlator.as_ref())];
+        let states = [(OFFSET, Some(&offset)), (SERIES, unsaved.series.as_ref()), (CORRELATOR, correlator.as_ref())];
         for (name, value) in states {
             if let Some(value) = value {
                 sqlx::query("INSERT INTO state VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")

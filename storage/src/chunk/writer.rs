@@ -1,12 +1,10 @@
 //! Writing rows as chunks: sorted, encoded, durable. Everything here blocks and takes CPU.
 
 use super::file::{ChunkFile, Place};
+use super::gather::gather;
 use super::sort::{Key, Partition, sorted_keys};
 use super::{Chunk, Facts, layout};
 use crate::{Disk, StorageError};
-use arrow::array::{Array, ArrayRef};
-use arrow::compute::interleave;
-use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use std::path::Path;
@@ -62,27 +60,4 @@ fn write_chunk(place: &Place<'_>, batches: &[RecordBatch], keys: &[Key]) -> Resu
     };
     Chunk::at(path.clone(), facts)
         .ok_or_else(|| StorageError::Incompatible { path, reason: "the name is not that of a chunk".to_owned() })
-}
-
-fn gather(table: Table, batches: &[RecordBatch], keys: &[Key]) -> Result<RecordBatch, ArrowError> {
-    // Only the batches that take part: texts in views would otherwise carry every batch's buffers along.
-    let mut position = vec![u32::MAX; batches.len()];
-    let mut taking_part = Vec::new();
-    let mut places = Vec::with_capacity(keys.len());
-    for key in keys {
-        let batch = key.batch as usize;
-        if position[batch] == u32::MAX {
-            position[batch] = taking_part.len() as u32;
-            taking_part.push(&batches[batch]);
-        }
-        places.push((position[batch] as usize, key.row as usize));
-    }
-    let schema = table.stored_schema();
-    let columns = (0..schema.fields().len())
-        .map(|column| {
-            let arrays: Vec<&dyn Array> = taking_part.iter().map(|batch| batch.column(column).as_ref()).collect();
-            interleave(&arrays, &places)
-        })
-        .collect::<Result<Vec<ArrayRef>, ArrowError>>()?;
-    RecordBatch::try_new(schema, columns)
 }
