@@ -3,7 +3,7 @@
 //! | format | since | what |
 //! |---|---|---|
 //! | 1 | 0.1.0, before the file `format` | tables, log, duplicate journal, `control.db` with schema 1 |
-//! | 2 | 0.1.0 | the file `format` (this number as text); `control.db` with schema 2, which remembers restores |
+//! | 2 | 0.1.0 | the file `format` (this number as text); `control.db` with schema 2, which remembers restores; the correlator's state packed |
 //!
 //! Log records, blocks of the duplicate journal and the schema of `control.db` have versions of their own and are read
 //! or upgraded one by one; this number says that a directory needs a whence that knows all of them. An upgrade runs when
