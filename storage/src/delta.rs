@@ -185,8 +185,10 @@ impl DeltaLog {
             // A failure behind the commit itself (checkpoint, clean-up, fsync, a lost answer) is none of the commit.
             log.doubtful = true;
             let known = self.offset();
-            if self.settle(&mut log).await.is_err() || self.offset() != offset || offset == known {
-                return Err(error);
+            match self.settle(&mut log).await {
+                Err(doubt) if !doubt.is_retryable() => return Err(doubt),
+                Ok(()) if self.offset() == offset && offset != known => {}
+                _ => return Err(error),
             }
             log.sync(log.delta.version().unwrap_or_default())?;
         }
@@ -220,7 +222,7 @@ impl DeltaLog {
                 Ok(false) => return Err(error),
                 Err(doubt) => match &self.remote {
                     None => return Err(doubt),
-                    Some(remote) if remote.closing() => {
+                    Some(remote) if remote.closing() || !doubt.is_retryable() => {
                         // The next start finds out; until then the files have to outlive this process.
                         std::mem::forget(new.to_vec());
                         return Err(doubt);
@@ -241,6 +243,9 @@ impl DeltaLog {
 
     /// Reads what the log says now.
     async fn settle(&self, log: &mut Log) -> Result<(), StorageError> {
+        if let Some(remote) = &self.remote {
+            remote.check_owner().await?;
+        }
         log.delta.update_state().await.map_err(StorageError::delta(self.table))?;
         self.offset.store(log.read_offset().await?.0, Ordering::Release);
         log.doubtful = false;

@@ -455,9 +455,9 @@ impl Drop for Inner {
 
 /// Joins folder and bucket. Waits for a bucket that does not answer, since nothing can be served without its tables.
 async fn attach(folder: &Path, bucket: Bucket) -> Result<(Option<Arc<Remote>>, Bound), StorageError> {
-    let bound = patiently(&bucket, || bind(folder, &bucket)).await?;
+    let (bound, instance) = patiently(&bucket, || bind(folder, &bucket)).await?;
     let folder = folder.canonicalize().map_err(StorageError::file("resolve", folder))?;
-    Ok((Some(Remote::new(bucket, folder)), bound))
+    Ok((Some(Remote::new(bucket, instance, folder)), bound))
 }
 
 async fn open_table(

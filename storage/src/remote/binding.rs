@@ -24,6 +24,10 @@ struct Binding {
     instance: String,
 }
 
+/// Who a bucket belongs to: drawn when a folder takes it over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Instance(String);
+
 /// How folder and bucket came together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bound {
@@ -48,12 +52,7 @@ pub(crate) fn refuse_without_bucket(folder: &Path) -> Result<(), StorageError> {
 }
 
 /// Finds out whether `folder` and `bucket` belong together, and joins them when they are new to each other.
-pub(crate) async fn bind(folder: &Path, bucket: &Bucket) -> Result<Bound, StorageError> {
-    let key = bucket.key([OBJECT]);
-    let failed = |action| {
-        let location = format!("{key} in {}", bucket.url());
-        move |source| StorageError::ObjectStore { action, location, source }
-    };
+pub(crate) async fn bind(folder: &Path, bucket: &Bucket) -> Result<(Bound, Instance), StorageError> {
     let local = read_file(folder)?;
     if local.is_none() && folder.join("control.db").exists() {
         let reason = format!("holds tables of its own: use an empty folder as local_path for {}", bucket.url());
@@ -63,13 +62,11 @@ pub(crate) async fn bind(folder: &Path, bucket: &Bucket) -> Result<Bound, Storag
         let reason = format!("belongs to {}, not to {}: use another local_path for that", other.url, bucket.url());
         return Err(incompatible(folder, reason));
     }
-    let there = match bucket.store().get(&key).await {
-        Ok(found) => Some(parse(bucket, &found.bytes().await.map_err(failed("read"))?)?),
-        Err(Error::NotFound { .. }) => None,
-        Err(error) => return Err(failed("read")(error)),
-    };
+    let there = read_object(bucket).await?;
     match (local, there) {
-        (Some(local), Some(there)) if local.instance == there.instance => Ok(Bound::AsBefore),
+        (Some(local), Some(there)) if local.instance == there.instance => {
+            Ok((Bound::AsBefore, Instance(local.instance)))
+        }
         (Some(_), Some(_)) => {
             let reason = format!(
                 "another folder has taken over {} since: go on with that one; to take the bucket over again, use an empty \
@@ -88,14 +85,40 @@ pub(crate) async fn bind(folder: &Path, bucket: &Bucket) -> Result<Bound, Storag
         }
         (None, there) => {
             let instance = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
-            let binding = Binding { format: FORMAT, url: bucket.url().to_owned(), instance };
+            let binding = Binding { format: FORMAT, url: bucket.url().to_owned(), instance: instance.clone() };
             let text = serde_json::to_vec_pretty(&binding).unwrap_or_default();
             // The bucket first: after a crash in between, the folder is still an empty one.
-            bucket.store().put(&key, PutPayload::from(text.clone())).await.map_err(failed("write"))?;
+            let put = bucket.store().put(&bucket.key([OBJECT]), PutPayload::from(text.clone())).await;
+            put.map_err(failed(bucket, "write"))?;
             write_file(folder, &text)?;
-            Ok(if there.is_some() { Bound::TakenOver } else { Bound::AsBefore })
+            Ok((if there.is_some() { Bound::TakenOver } else { Bound::AsBefore }, Instance(instance)))
         }
     }
+}
+
+/// Fails, and not for a while only, once another folder has taken the bucket over.
+pub(crate) async fn check_owner(bucket: &Bucket, instance: &Instance) -> Result<(), StorageError> {
+    match read_object(bucket).await? {
+        Some(there) if there.instance == instance.0 => Ok(()),
+        _ => Err(incompatible(
+            Path::new(bucket.url()),
+            "another folder has taken this bucket over: stop this process; what it accepted since is in its log only"
+                .to_owned(),
+        )),
+    }
+}
+
+async fn read_object(bucket: &Bucket) -> Result<Option<Binding>, StorageError> {
+    match bucket.store().get(&bucket.key([OBJECT])).await {
+        Ok(found) => parse(bucket, &found.bytes().await.map_err(failed(bucket, "read"))?).map(Some),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(failed(bucket, "read")(error)),
+    }
+}
+
+fn failed(bucket: &Bucket, action: &'static str) -> impl FnOnce(Error) -> StorageError {
+    let location = format!("{OBJECT} in {}", bucket.url());
+    move |source| StorageError::ObjectStore { action, location, source }
 }
 
 fn incompatible(folder: &Path, reason: String) -> StorageError {
@@ -145,13 +168,16 @@ mod tests {
         let folders: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
         let [first, second, third] = [0, 1, 2].map(|at: usize| folders[at].path());
 
-        assert_eq!(bind(first, &bucket("s3://b/p")).await.unwrap(), Bound::AsBefore);
-        assert_eq!(bind(first, &bucket("s3://b/p/")).await.unwrap(), Bound::AsBefore);
-        let refusal = |outcome: Result<Bound, StorageError>| outcome.unwrap_err().to_string();
+        let (bound, owner) = bind(first, &bucket("s3://b/p")).await.unwrap();
+        assert_eq!(bound, Bound::AsBefore);
+        assert_eq!(bind(first, &bucket("s3://b/p/")).await.unwrap(), (Bound::AsBefore, owner.clone()));
+        check_owner(&bucket("s3://b/p"), &owner).await.unwrap();
+        let refusal = |outcome: Result<(Bound, Instance), StorageError>| outcome.unwrap_err().to_string();
         assert!(refusal(bind(first, &bucket("s3://b/q")).await).contains("belongs to s3://b/p/"));
         assert!(refuse_without_bucket(first).unwrap_err().to_string().contains("s3://b/p/"));
 
-        assert_eq!(bind(second, &bucket("s3://b/p")).await.unwrap(), Bound::TakenOver);
+        assert_eq!(bind(second, &bucket("s3://b/p")).await.unwrap().0, Bound::TakenOver);
+        assert!(!check_owner(&bucket("s3://b/p"), &owner).await.unwrap_err().is_retryable());
         assert!(refusal(bind(first, &bucket("s3://b/p")).await).contains("taken over"));
         store.delete(&bucket("s3://b/p").key([OBJECT])).await.unwrap();
         assert!(refusal(bind(second, &bucket("s3://b/p")).await).contains("emptied"));

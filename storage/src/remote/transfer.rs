@@ -1,5 +1,6 @@
 //! Chunks on their way to the bucket and back.
 
+use super::binding::{Instance, check_owner};
 use super::bucket::Bucket;
 use super::cache::Cache;
 use super::reader::ChunkFiles;
@@ -32,6 +33,7 @@ const DELETE_PAUSE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Remote {
     bucket: Bucket,
+    instance: Instance,
     root: PathBuf,
     cache: Cache,
     runtime: tokio::runtime::Handle,
@@ -45,12 +47,13 @@ pub(crate) struct Remote {
 
 impl Remote {
     /// `root` is the folder above those of the tables, as an absolute path. Must be called within a tokio runtime.
-    pub(crate) fn new(bucket: Bucket, root: PathBuf) -> Arc<Self> {
+    pub(crate) fn new(bucket: Bucket, instance: Instance, root: PathBuf) -> Arc<Self> {
         let (deletions, wanted) = mpsc::unbounded_channel();
         tokio::spawn(delete_all(bucket.store().clone(), wanted));
         Arc::new(Self {
             cache: Cache::new(bucket.cache_bytes()),
             bucket,
+            instance,
             root,
             runtime: tokio::runtime::Handle::current(),
             downloads: Semaphore::new(FILES),
@@ -110,6 +113,11 @@ impl Remote {
     pub(crate) async fn probe(&self) -> Result<(), StorageError> {
         let key = self.bucket.key([super::binding::OBJECT]);
         self.bucket.store().head(&key).await.map(|_| ()).map_err(self.failed("reach", &key))
+    }
+
+    /// Fails once another folder has taken the bucket over.
+    pub(crate) async fn check_owner(&self) -> Result<(), StorageError> {
+        check_owner(&self.bucket, &self.instance).await
     }
 
     /// Sends a whole local chunk file; from then on the local one is a cached copy.

@@ -141,12 +141,18 @@ async fn a_bucket_holds_what_a_folder_would_and_an_empty_folder_finds_it_there()
     assert_eq!(world.statistics().chunks, chunks as u64);
     world.close().await;
 
+    // One that is still running when another takes over.
+    let former = open(in_bucket(folder.path(), &store, 1 << 30)).await.unwrap();
     let empty = tempfile::tempdir().unwrap();
     let world = open(in_bucket(empty.path(), &store, 1 << 30)).await.unwrap();
     let mut found = world.totals().await;
     assert!(found.ledger.is_empty(), "the ledger was in the lost folder only");
     found.ledger = expected.ledger.clone();
     assert_eq!(found, expected);
+    append(&former, 7).await;
+    let error = former.store.flush().await.unwrap_err();
+    assert!(error.to_string().contains("stop this process"), "{error}");
+    former.kill().await;
     append(&world, 3).await;
     world.store.flush().await.unwrap();
     world.kill().await;
