@@ -18,6 +18,7 @@ use crate::jobs::JobKind;
 use crate::ledger::Entries;
 use crate::log::{LogOffset, Record, Segment, list_segments, scan};
 use crate::progress::{Meter, Progress};
+use crate::remote::refuse_without_bucket;
 use crate::retention::count_rows;
 use crate::store::lock_directory;
 use crate::{Chunk, RealDisk, StorageError, Store, format};
@@ -75,6 +76,8 @@ pub async fn verify(
         let reason = "no data directory: there is no control.db in it".to_owned();
         return Err(StorageError::Incompatible { path: path.to_owned(), reason });
     }
+    // Its chunks are elsewhere; a running store verifies them.
+    refuse_without_bucket(path)?;
     let root = path.to_owned();
     let (lock, segments) = blocking("verify", move || {
         let lock = lock_directory(&root)?;

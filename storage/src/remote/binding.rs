@@ -44,7 +44,8 @@ pub(crate) fn refuse_without_bucket(folder: &Path) -> Result<(), StorageError> {
         Some(binding) => Err(incompatible(
             folder,
             format!(
-                "its tables are in {0}: set exporters.hypertables.path to {0} and local_path to this folder",
+                "its tables are in {0}: start whence with exporters.hypertables.path set to {0} and local_path to this folder; \
+                 verify and back up the running server",
                 binding.url
             ),
         )),
