@@ -1,6 +1,7 @@
 //! The command line: one module per command.
 
 mod backup;
+mod delete;
 mod demo;
 mod load;
 mod query;
@@ -42,6 +43,8 @@ pub enum Command {
     Replay(replay::Replay),
     /// Run one SQL statement on a running server.
     Query(query::Query),
+    /// Erase rows of a tenant for good, on a running server, and prove it.
+    Delete(delete::Delete),
     /// Check configuration files without starting.
     Validate(validate::Validate),
     /// Prove that data is whole: log, Delta logs, chunks and ledger; of a running server, a stopped one, or a backup.
@@ -81,6 +84,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Load(command) => command.run().await,
         Command::Replay(command) => command.run().await,
         Command::Query(command) => command.run().await,
+        Command::Delete(command) => command.run().await,
         Command::Validate(command) => command.run(),
         Command::Verify(command) => command.run().await,
         Command::Backup(command) => command.run().await,

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use whence_otlp_receiver::Rule;
 
 /// Everything `whence serve` is told.
@@ -131,10 +132,14 @@ pub struct Hypertables {
     pub durability: Durability,
     /// Log buffers, memtable and correlator windows together, in MiB (64 to 1,048,576).
     pub memory_mib: usize,
-    /// Disk the data may take, in GiB; 0 is no cap, and no other value is accepted before there is one.
+    /// Disk the data may take, in GiB; beyond it the oldest chunks are dropped. 0 is no cap.
     pub max_disk_gib: usize,
     /// How long rows are kept.
     pub retention: Retention,
+    /// How chunks are written anew.
+    pub compaction: Compaction,
+    /// How long replaced files stay for foreign readers of the Delta tables; one hour at most.
+    pub grace: Age,
     /// Series per tenant; further ones are counted in one overflow series.
     pub max_series: usize,
     /// Which events become what; the first matching rule decides. Unset: the OpenTelemetry conventions.
@@ -152,6 +157,8 @@ impl Default for Hypertables {
             memory_mib: 1_024,
             max_disk_gib: 0,
             retention: Retention::default(),
+            compaction: Compaction::default(),
+            grace: Age::seconds(60),
             max_series: 100_000,
             mapping_rules: None,
         }
@@ -168,11 +175,40 @@ pub struct Retention {
     pub metrics: Age,
     /// Of `correlations`.
     pub correlations: Age,
+    /// What is different for single tenants.
+    pub tenants: BTreeMap<String, TenantRetention>,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { events: Age::days(365), metrics: Age::days(365), correlations: Age::days(90) }
+        let (events, metrics, correlations) = (Age::days(365), Age::days(365), Age::days(90));
+        Self { events, metrics, correlations, tenants: BTreeMap::new() }
+    }
+}
+
+/// One of `exporters.hypertables.retention.tenants`; what is left out is as for everybody.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantRetention {
+    /// Of `events`.
+    pub events: Option<Age>,
+    /// Of `metrics`.
+    pub metrics: Option<Age>,
+    /// Of `correlations`.
+    pub correlations: Option<Age>,
+}
+
+/// `exporters.hypertables.compaction`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compaction {
+    /// Age of a day, from its end, at which its chunks are sorted together and compressed best; or `off`.
+    pub cold_after: Age,
+}
+
+impl Default for Compaction {
+    fn default() -> Self {
+        Self { cold_after: Age::days(2) }
     }
 }
 
@@ -325,16 +361,11 @@ impl Config {
             Err(ConfigError::value(key, &value.to_string(), &format!("use a number from {low} to {high}")))
         };
         range("exporters.hypertables.memory_mib", store.memory_mib, 64, 1 << 20)?;
-        if store.max_disk_gib != 0 {
-            let remedy = "there is no cap on disk yet: use 0 and a shorter retention";
-            return Err(ConfigError::value(
-                "exporters.hypertables.max_disk_gib",
-                &store.max_disk_gib.to_string(),
-                remedy,
-            ));
+        range("exporters.hypertables.max_disk_gib", store.max_disk_gib, 0, 1 << 30)?;
+        if store.grace.0.is_none_or(|grace| grace > Duration::from_secs(3_600)) {
+            let grace = store.grace.0.map_or_else(|| "off".to_owned(), |grace| format!("{}s", grace.as_secs()));
+            return Err(ConfigError::value("exporters.hypertables.grace", &grace, "use a span of time up to 1h"));
         }
-        range("exporters.hypertables.s3.cache_mib", store.s3.cache_mib, 1, 1 << 30)?;
-        store.bucket()?;
         range("exporters.hypertables.max_series", store.max_series, 1, 100_000_000)?;
         range("extensions.query.memory_mib", self.extensions.query.memory_mib, 16, 1 << 20)?;
         let protocols = &self.receivers.otlp.protocols;

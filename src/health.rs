@@ -137,6 +137,12 @@ fn metrics_text(sources: &Sources) -> String {
     metric("whence_commits_total", c, "Delta Lake commits.", store.commits);
     metric("whence_commit_failures_total", c, "Delta Lake commits that failed.", store.commit_failures);
     metric("whence_compactions_total", c, "Chunk files joined.", store.compactions);
+    metric("whence_duplicate_rows_removed_total", c, "Rows stored twice, removed.", store.removed_duplicates);
+    metric("whence_retention_dropped_items_total", c, "Items beyond retention, dropped.", store.removed_by_retention);
+    metric("whence_disk_cap_dropped_items_total", c, "Items dropped for want of disk.", store.removed_by_disk_cap);
+    metric("whence_erased_items_total", c, "Items deleted by request.", store.removed_by_erasure);
+    metric("whence_disk_bytes", g, "Bytes of the data directory, if it has a cap.", store.disk_bytes);
+    metric("whence_disk_over_cap_bytes", g, "Bytes beyond the cap.", store.disk_over_cap_bytes);
     metric(
         "whence_correlator_window_spans",
         g,

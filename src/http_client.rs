@@ -93,6 +93,23 @@ pub async fn post_lines(
     Ok(())
 }
 
+/// `POST` of a JSON document that is answered with one.
+pub async fn post_json(endpoint: &str, path: &str, body: &serde_json::Value) -> anyhow::Result<serde_json::Value> {
+    let base = base_of(endpoint);
+    let request = hyper::Request::post(format!("{base}{path}"))
+        .header(hyper::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body.to_string())))?;
+    let response = answer(&base, request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    if !status.is_success() {
+        let message = value["error"]["message"].as_str();
+        bail!("{}", message.map_or_else(|| format!("{base} answered {status}"), str::to_owned));
+    }
+    Ok(value)
+}
+
 /// Runs `sql` at `endpoint` and returns the body in `format` (`json` or `csv`).
 pub async fn query_text(endpoint: &str, sql: &str, format: &str) -> anyhow::Result<Bytes> {
     let base = base_of(endpoint);

@@ -5,6 +5,7 @@
 mod admin;
 mod commands;
 mod config;
+mod delete_door;
 mod health;
 mod http_client;
 mod pipeline;

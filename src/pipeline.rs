@@ -8,7 +8,7 @@
 //! ```
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, Durability, StorageKind};
+use crate::config::{Config, Durability, StorageKind, TenantRetention};
 use crate::health::{Health, Sources, health_router, metrics_router};
 use crate::progress::Bar;
 use crate::shutdown::{self, Late, Named};
@@ -81,7 +81,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let answering = CancellationToken::new();
     let restart = Arc::new(Notify::new());
     let admin = Admin::new(store.clone(), config.exporters.hypertables.folder().to_owned(), restart.clone());
-    let doors = open_doors(config, &engine, admin, &answering).await?;
+    let doors = open_doors(config, &store, &engine, admin, &answering).await?;
     health.ready(Sources { ingest, store: store.clone(), correlator: statistics });
     Ok(Running { health, store, receiving, answering, receivers, doors, correlator, observers, restart })
 }
@@ -208,6 +208,7 @@ async fn recover(recovery: Recovery, mapper: Arc<Mapper>, health: Arc<Health>) -
 
 async fn open_doors(
     config: &Config,
+    store: &Store,
     engine: &QueryEngine,
     admin: Admin,
     answering: &CancellationToken,
@@ -217,7 +218,9 @@ async fn open_doors(
     }
     let http = listen("extensions.query.http.endpoint", config.extensions.query.http.endpoint).await?;
     let pgwire = listen("extensions.query.pgwire.endpoint", config.extensions.query.pgwire.endpoint).await?;
-    let router = whence_query::serve::http::router(engine.clone()).merge(admin::router(admin));
+    let router = whence_query::serve::http::router(engine.clone())
+        .merge(admin::router(admin))
+        .merge(crate::delete_door::router(store.clone(), engine.clone()));
     let serving = whence_query::serve::pgwire::serve(engine.clone(), pgwire, answering.clone());
     Ok(vec![
         serve_router("HTTP queries", http, router, answering.clone()),
@@ -293,10 +296,27 @@ fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
             events: store.retention.events.0,
             metrics: store.retention.metrics.0,
             correlations: store.retention.correlations.0,
+            tenants: store
+                .retention
+                .tenants
+                .iter()
+                .map(|(name, own)| (TenantId::new(name), own_retention(own)))
+                .collect(),
         },
+        cold_after: store.compaction.cold_after.0,
+        grace: store.grace.0.unwrap_or_default(),
+        max_disk_bytes: (store.max_disk_gib > 0).then_some((store.max_disk_gib as u64) << 30),
         series_limit: store.max_series,
         ..StoreOptions::default()
     })
+}
+
+fn own_retention(own: &TenantRetention) -> whence_storage::TenantRetention {
+    whence_storage::TenantRetention {
+        events: own.events.map(|age| age.0),
+        metrics: own.metrics.map(|age| age.0),
+        correlations: own.correlations.map(|age| age.0),
+    }
 }
 
 fn correlator_options(config: &Config) -> CorrelatorOptions {

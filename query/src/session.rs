@@ -290,7 +290,7 @@ async fn run_to_channel(
 }
 
 /// A plan that does nothing but read.
-async fn plan(context: &SessionContext, mut ast: Statement) -> Result<LogicalPlan, QueryError> {
+pub(crate) async fn plan(context: &SessionContext, mut ast: Statement) -> Result<LogicalPlan, QueryError> {
     adapt(&mut ast);
     let state = context.state();
     let plan = state.statement_to_plan(PlannedStatement::Statement(Box::new(ast))).await?;

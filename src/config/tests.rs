@@ -69,9 +69,17 @@ fn the_command_line_wins_over_files_and_later_files_over_earlier_ones() {
 }
 
 #[test]
+fn a_tenant_can_have_a_retention_of_its_own() {
+    let text = "exporters: { hypertables: { retention: { tenants: { acme: { events: 30d, metrics: off } } } } }";
+    let retention = from_text(Path::new("x"), text).unwrap().exporters.hypertables.retention;
+    let acme = TenantRetention { events: Some(Age::days(30)), metrics: Some(Age(None)), correlations: None };
+    assert_eq!((retention.tenants["acme"].clone(), retention.events), (acme, Age::days(365)));
+}
+
+#[test]
 fn what_is_set_without_effect_is_told_and_what_cannot_be_kept_is_refused() {
     let config = from_text(Path::new("x"), "extensions: { query: { cache: { memory_mib: 256 } } }").unwrap();
     assert!(config.warnings()[0].contains("extensions.query.cache.memory_mib is 256"));
     assert_eq!(Config::default().warnings(), Vec::<String>::new());
-    assert!(error("exporters: { hypertables: { max_disk_gib: 5 } }").contains("no cap on disk yet"));
+    assert!(error("exporters: { hypertables: { grace: 2h } }").contains("grace is '7200s'"));
 }

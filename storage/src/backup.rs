@@ -22,7 +22,7 @@ mod manifest;
 pub(crate) use manifest::{ChunkEntry, FileEntry, Manifest, read_manifest, restore_points};
 
 use crate::chunk::file::checksum_in_name;
-use crate::delta::{DeltaLog, parquet_files};
+use crate::delta::{Access, DeltaLog, OpenedTable, parquet_files};
 use crate::files::{fsync_folder, make_folder, write_durably};
 use crate::flush::blocking;
 use crate::jobs::JobKind;
@@ -243,7 +243,7 @@ pub(crate) fn copy_chunk(from: &Path, mut source: File, to: &Path, meter: &mut M
 
 /// Moves the directory's Delta table to the pinned chunks.
 async fn publish(table: Table, folder: &Path, pinned: &Pinned) -> Result<(), StorageError> {
-    let (log, there) = DeltaLog::open(table, folder, None, false).await?;
+    let OpenedTable { log, chunks: there, .. } = DeltaLog::open(table, folder, None, Access::Read).await?;
     let wanted = &pinned.chunks[table as usize];
     let names = |chunks: &[Arc<Chunk>]| chunks.iter().map(|chunk| chunk.relative_path()).collect::<HashSet<_>>();
     let (known, kept) = (names(&there), names(wanted));

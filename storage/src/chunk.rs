@@ -4,22 +4,27 @@
 //! <data>/events/day=2023-01-29/bucket=2/1769000000-00-1f0003-89abcdef01234567.parquet
 //!                                       |          |  |      +-- XXH3-64 of the content
 //!                                       |          |  +-- number that makes the name unique
-//!                                       |          +-- level: how often its rows were joined with others
+//!                                       |          +-- level: how often its rows were joined with others; 9 when cold
 //!                                       +-- Unix second at which the newest of its rows were written
 //! ```
 //!
 //! A file without a checksum in its name, ending in `.partial`, is being written.
 
+pub(crate) mod counts;
+pub(crate) mod duplicates;
 pub(crate) mod file;
 mod gather;
 pub(crate) mod join;
 mod layout;
+pub(crate) mod merge;
 mod sort;
 pub(crate) mod writer;
 
 use crate::StorageError;
 use crate::remote::Remote;
+use arrow::array::AsArray;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -30,6 +35,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Number of hash partitions of a day.
 pub const BUCKETS: u64 = 4;
+
+/// Level of chunks that are in their last form: sorted whole, compressed best.
+pub(crate) const COLD_LEVEL: u8 = 9;
 
 pub(crate) const MICROS_PER_DAY: i64 = 86_400_000_000;
 
@@ -63,6 +71,7 @@ pub struct Chunk {
     footer: OnceLock<ArrowReaderMetadata>,
     /// Set once the chunk is in a bucket.
     remote: OnceLock<Arc<Remote>>,
+    tenants: OnceLock<Vec<String>>,
 }
 
 /// What a chunk is, apart from its file.
@@ -100,8 +109,17 @@ impl Chunk {
             obsolete: AtomicBool::new(false),
             footer: OnceLock::new(),
             remote: OnceLock::new(),
+            tenants: OnceLock::new(),
             path,
         })
+    }
+
+    /// A file that is out of its table, to be deleted when this is dropped.
+    pub(crate) fn retired(path: PathBuf) -> Option<Self> {
+        let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let chunk = Self::at(path, Facts { rows: 0, bytes, min_micros: 0, max_micros: 0 })?;
+        chunk.obsolete.store(true, Ordering::Release);
+        Some(chunk)
     }
 
     /// Path below the folder of the table, as the Delta log has it.
@@ -157,16 +175,22 @@ impl Chunk {
         self.remote.get().is_some()
     }
 
-    pub(crate) fn overlaps(&self, from: UnixNanos, to: UnixNanos) -> bool {
-        self.min_time <= to && from <= self.max_time
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        if !self.obsolete.load(Ordering::Acquire) {
-            return;
+    /// Whose rows it has. Blocks the first time.
+    pub(crate) fn tenants(&self) -> Result<&[String], StorageError> {
+        if let Some(tenants) = self.tenants.get() {
+            return Ok(tenants);
         }
+        let mut tenants = BTreeSet::new();
+        let column = whence_schema::tables::events::column::TENANT_ID;
+        for batch in join::read_columns(self, &[column])? {
+            let batch = batch?;
+            tenants.extend(batch.column(0).as_string_view().iter().flatten().map(str::to_owned));
+        }
+        Ok(self.tenants.get_or_init(|| tenants.into_iter().collect()))
+    }
+
+    /// Deletes the file, whoever may be reading it. Blocks.
+    pub(crate) fn delete(&self) {
         if let Some(remote) = self.remote.get() {
             remote.delete(&self.path);
         }
@@ -174,6 +198,18 @@ impl Drop for Chunk {
             && error.kind() != ErrorKind::NotFound
         {
             tracing::warn!(path = %self.path.display(), %error, "replaced chunk not deleted; the next start will");
+        }
+    }
+
+    pub(crate) fn overlaps(&self, from: UnixNanos, to: UnixNanos) -> bool {
+        self.min_time <= to && from <= self.max_time
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire) {
+            self.delete();
         }
     }
 }

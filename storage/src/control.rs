@@ -1,6 +1,7 @@
 //! The control database: ledger, assets and the state that goes with a log offset, in SQLite.
 
 mod packed;
+pub(crate) mod removals;
 
 use crate::StorageError;
 use crate::assets::{self, Asset, AssetKey, Assets};
@@ -16,8 +17,11 @@ use whence_schema::{RequestDigest, Signal, TenantId, UnixNanos};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Every version of the schema, oldest first. An applied one is never edited: its checksum is remembered.
-const MIGRATIONS: [(i64, &str); 2] =
-    [(1, include_str!("control/0001_initial.sql")), (2, include_str!("control/0002_restore.sql"))];
+const MIGRATIONS: [(i64, &str); 3] = [
+    (1, include_str!("control/0001_initial.sql")),
+    (2, include_str!("control/0002_restore.sql")),
+    (3, include_str!("control/0003_removals.sql")),
+];
 
 /// The open database.
 #[derive(Debug, Clone)]
@@ -37,12 +41,22 @@ pub(crate) struct Unsaved {
     pub(crate) correlator: Option<Vec<u8>>,
 }
 
-/// Rows that retention took away.
+/// Rows by what the ledger counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RowCounts {
     pub(crate) spans: u64,
     pub(crate) logs: u64,
     pub(crate) points: u64,
+}
+
+impl RowCounts {
+    pub(crate) fn of_signal(&mut self, signal: Signal) -> &mut u64 {
+        match signal {
+            Signal::Traces => &mut self.spans,
+            Signal::Logs => &mut self.logs,
+            Signal::Metrics => &mut self.points,
+        }
+    }
 }
 
 const OFFSET: &str = "offset";
@@ -204,35 +218,17 @@ impl Control {
         Ok(found)
     }
 
-    /// Remembers what chunks hold that are about to be dropped.
-    pub(crate) async fn expire(&self, chunks: &[(String, RowCounts)]) -> Result<(), StorageError> {
-        let mut transaction = self.pool.begin().await?;
-        for (path, counts) in chunks {
-            sqlx::query("INSERT OR REPLACE INTO expired VALUES (?, ?, ?, ?)")
-                .bind(path.as_str())
-                .bind(signed(counts.spans))
-                .bind(signed(counts.logs))
-                .bind(signed(counts.points))
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
+    /// Forgets what is known of a tenant's assets.
+    pub(crate) async fn forget_assets(&self, tenant: &TenantId) -> Result<(), StorageError> {
+        sqlx::query("DELETE FROM asset WHERE tenant = ?").bind(tenant.as_str()).execute(&self.pool).await?;
         Ok(())
     }
 
-    /// Dropped chunks and what they held.
-    pub(crate) async fn expired(&self) -> Result<Vec<(String, RowCounts)>, StorageError> {
-        let rows = sqlx::query("SELECT * FROM expired").fetch_all(&self.pool).await?;
-        rows.iter()
-            .map(|row| {
-                let counts = RowCounts {
-                    spans: unsigned(row, "spans")?,
-                    logs: unsigned(row, "logs")?,
-                    points: unsigned(row, "points")?,
-                };
-                Ok((row.try_get("path")?, counts))
-            })
-            .collect()
+    /// Writes the whole database anew, so that no page keeps what was deleted or replaced.
+    pub(crate) async fn write_anew(&self) -> Result<(), StorageError> {
+        sqlx::query("VACUUM").execute(&self.pool).await?;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await?;
+        Ok(())
     }
 
     /// Puts another ledger in the place of this one and forgets what belongs to the time after `at`.

@@ -3,6 +3,10 @@
 //! One commit per flush carries the log offset up to which the table's rows are in chunks, as the version of the
 //! application transaction `whence`. Files under the table's folder that the log does not name were written by a flush
 //! that did not get as far as its commit: they are deleted on start, and their rows come back from the write-ahead log.
+//! Files that the log has removed stay for the grace given to foreign readers, counted from their removal.
+//!
+//! A local log is kept short: every [`CHECKPOINT_COMMITS`] commits are summed up in a checkpoint. Two checkpoints are
+//! kept, and the commits since the older one, so that a checkpoint that cannot be read costs nothing (`delta/short.rs`).
 //!
 //! In a bucket, a commit may have been done although its answer was lost, or be done later than anybody waits for it. Its
 //! number is taken by a conditional put, so it is done once or not at all; what became of it is read back before
@@ -11,6 +15,7 @@
 //! next number themselves ([`Log::fence`]): what was under way can then no longer be done.
 
 mod actions;
+mod short;
 
 use crate::StorageError;
 use crate::chunk::Chunk;
@@ -41,6 +46,24 @@ const SETTLE_PAUSE: Duration = Duration::from_secs(2);
 /// Chunks uploaded at a time.
 const UPLOADS: usize = 4;
 
+/// What [`DeltaLog::open`] found.
+#[derive(Debug)]
+pub(crate) struct OpenedTable {
+    pub(crate) log: DeltaLog,
+    pub(crate) chunks: Vec<Arc<Chunk>>,
+    /// Files out of the table whose grace has not ended, with the moment it ends.
+    pub(crate) retired: Vec<(UnixNanos, Arc<Chunk>)>,
+}
+
+/// How a table is opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Access {
+    /// To look at: nothing is changed.
+    Read,
+    /// As its only writer: what is left over from earlier runs goes, but for files removed less than `grace` before `now`.
+    Write { grace: Duration, now: UnixNanos },
+}
+
 /// The Delta log of one table. Only one process writes it. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct DeltaLog {
@@ -60,17 +83,23 @@ struct Log {
     delta: DeltaTable,
     /// What became of the last commit is not known.
     doubtful: bool,
+    /// Version of the newest checkpoint.
+    checkpoint: u64,
+    grace: Duration,
 }
 
 impl DeltaLog {
-    /// Opens or makes the table below `root`, or in the bucket; returns its chunks. With `tidy`, deletes files that are
-    /// none of them.
+    /// Opens or makes the table below `root`, or in the bucket.
     pub(crate) async fn open(
         table: Table,
         root: &Path,
         remote: Option<&Arc<Remote>>,
-        tidy: bool,
-    ) -> Result<(Self, Vec<Arc<Chunk>>), StorageError> {
+        access: Access,
+    ) -> Result<OpenedTable, StorageError> {
+        let (tidy, grace, now) = match access {
+            Access::Read => (false, Duration::ZERO, UnixNanos(0)),
+            Access::Write { grace, now } => (true, grace, now),
+        };
         let folder = root.join(table.name());
         make_folder(&folder)?;
         let folder = folder.canonicalize().map_err(StorageError::file("resolve", &folder))?;
@@ -87,32 +116,37 @@ impl DeltaLog {
             Some(_) => delta.log_store().is_delta_table_location().await.map_err(&failed)?,
             None => has_commits(&folder),
         };
-        if exists {
-            delta.load().await.map_err(&failed)?;
-        } else {
+        if !exists {
             delta = create(table, delta).await.map_err(&failed)?;
             if remote.is_none() {
                 sync_log(&folder, 0)?;
                 fsync_folder(&folder)?;
             }
         }
-        let mut log = Log { table, folder: folder.clone(), remote: remote.clone(), delta, doubtful: false };
-        if tidy && remote.is_some() {
-            log.fence().await?;
-        }
+        let checkpoint = if remote.is_none() { short::newest_checkpoint(&folder)? } else { 0 };
+        let (remote_of_log, doubtful) = (remote.clone(), false);
+        let mut log = Log { table, folder: folder.clone(), remote: remote_of_log, delta, doubtful, checkpoint, grace };
+        let chunks = match log.load(tidy).await {
+            Err(error) if tidy && remote.is_none() => log.load_without_checkpoint(error).await?,
+            loaded => loaded?,
+        };
         let offset = log.read_offset().await?;
-        let chunks = log.chunks().await?;
+        let retired = if tidy { log.retired(&chunks, now).await? } else { Vec::new() };
         if tidy {
-            delete_orphans(&folder, &chunks)?;
+            delete_orphans(&folder, chunks.iter().chain(retired.iter().map(|(_, chunk)| chunk)))?;
         }
         if let Some(remote) = &remote {
             take_stock(remote, &chunks);
             if tidy {
-                log.tidy_bucket(remote.clone(), &chunks);
+                log.tidy_bucket(remote.clone(), chunks.iter().chain(retired.iter().map(|(_, chunk)| chunk)));
             }
         }
         let log = Self { table, folder, remote, offset: Arc::new(offset.0.into()), log: Arc::new(Mutex::new(log)) };
-        Ok((log, chunks))
+        Ok(OpenedTable { log, chunks, retired })
+    }
+
+    pub(crate) fn table(&self) -> Table {
+        self.table
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -196,19 +230,25 @@ impl DeltaLog {
         Ok(())
     }
 
-    /// Takes chunks out and puts others with the same rows (or none) in their place. With a bucket that does not answer
-    /// this takes until it does, for whoever is told of a failure deletes the new files.
-    pub(crate) async fn replace(&self, old: &[Arc<Chunk>], new: &[Arc<Chunk>]) -> Result<(), StorageError> {
+    /// Takes chunks out and puts others in their place; `same_rows` when those have all rows. Tombstones say that the old
+    /// ones were removed at `removed_at`, from which their grace counts. With a bucket that does not answer this takes
+    /// until it does, for whoever is told of a failure deletes the new files.
+    pub(crate) async fn replace(
+        &self,
+        old: &[Arc<Chunk>],
+        new: &[Arc<Chunk>],
+        same_rows: bool,
+        removed_at: UnixNanos,
+    ) -> Result<(), StorageError> {
         self.upload(new).await?;
         let mut log = self.log.lock().await;
         if log.doubtful {
             self.settle(&mut log).await?;
         }
-        let same_rows = !new.is_empty();
-        let now = UnixNanos::now().0 / 1_000_000;
+        let now = removed_at.0 / 1_000_000;
         let mut actions: Vec<Action> =
             old.iter().map(|chunk| Action::Remove(remove_action(chunk, !same_rows, now))).collect();
-        actions.extend(new.iter().map(|chunk| Action::Add(add_action(chunk, false))));
+        actions.extend(new.iter().map(|chunk| Action::Add(add_action(chunk, !same_rows))));
         let operation = if same_rows {
             DeltaOperation::Optimize { predicate: None, target_size: 0 }
         } else {
@@ -231,6 +271,13 @@ impl DeltaLog {
                 },
             }
         }
+    }
+
+    /// Paths of the table's chunks, read again.
+    pub(crate) async fn read_active(&self) -> Result<HashSet<PathBuf>, StorageError> {
+        let mut log = self.log.lock().await;
+        self.settle(&mut log).await?;
+        log.active().await
     }
 
     /// Uploads what is not in the bucket yet, if there is one.
@@ -267,13 +314,25 @@ impl DeltaLog {
 }
 
 impl Log {
+    /// Reads the log; returns the table's chunks.
+    async fn load(&mut self, tidy: bool) -> Result<Vec<Arc<Chunk>>, StorageError> {
+        self.delta.load().await.map_err(StorageError::delta(self.table))?;
+        if tidy && self.remote.is_some() {
+            self.fence().await?;
+        }
+        self.chunks().await
+    }
+
     async fn commit(
         &mut self,
         actions: Vec<Action>,
-        properties: CommitProperties,
+        mut properties: CommitProperties,
         operation: DeltaOperation,
     ) -> Result<(), StorageError> {
         let failed = StorageError::delta(self.table);
+        if self.remote.is_none() {
+            properties = properties.with_create_checkpoint(false).with_cleanup_expired_logs(Some(false));
+        }
         let mut builder = CommitBuilder::from(properties).with_actions(actions);
         if self.remote.is_some() {
             // Nobody else writes the table: a taken number is this process's own commit, or that of the one before.
@@ -285,7 +344,9 @@ impl Log {
             .map_err(&failed)?;
         let version = finished.version();
         self.delta.state = Some(finished.snapshot());
-        self.sync(version)
+        self.sync(version)?;
+        self.keep_short(version).await;
+        Ok(())
     }
 
     /// Takes the next number with a commit that changes nothing, so that no commit still under way can have it.
@@ -349,8 +410,8 @@ impl Log {
     }
 
     /// Begins to delete objects that are no chunks of the table. A start does not wait for it, nor does it fail.
-    fn tidy_bucket(&self, remote: Arc<Remote>, chunks: &[Arc<Chunk>]) {
-        let known = remote.keys(chunks.iter().map(|chunk| chunk.path.as_path()));
+    fn tidy_bucket<'a>(&self, remote: Arc<Remote>, chunks: impl Iterator<Item = &'a Arc<Chunk>>) {
+        let known = remote.keys(chunks.map(|chunk| chunk.path.as_path()));
         let (table, version) = (self.table, self.delta.version().unwrap_or_default());
         tokio::spawn(async move {
             if let Err(error) = remote.tidy(table, version, known).await {
@@ -409,8 +470,8 @@ fn append() -> DeltaOperation {
     DeltaOperation::Write { mode: SaveMode::Append, partition_by: Some(partition_columns()), predicate: None }
 }
 
-fn delete_orphans(folder: &Path, chunks: &[Arc<Chunk>]) -> Result<(), StorageError> {
-    let known: HashSet<&Path> = chunks.iter().map(|chunk| chunk.path.as_path()).collect();
+fn delete_orphans<'a>(folder: &Path, chunks: impl Iterator<Item = &'a Arc<Chunk>>) -> Result<(), StorageError> {
+    let known: HashSet<&Path> = chunks.map(|chunk| chunk.path.as_path()).collect();
     for path in parquet_files(folder)? {
         if !known.contains(path.as_path()) {
             tracing::info!(path = %path.display(), "deleting a chunk that was never published or was replaced");

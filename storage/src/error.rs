@@ -96,6 +96,12 @@ pub enum StorageError {
     /// A background task ended with a panic; the message names which.
     #[error("storage task failed: {0}: this is a bug, please report it; acknowledged data is in the log")]
     Task(String),
+    /// A condition on rows cannot be evaluated.
+    #[error("the condition fails: {0}")]
+    Condition(String),
+    /// Rows are being erased already.
+    #[error("rows are being erased already: try again when that has ended (whence.jobs tells)")]
+    Erasing,
     /// A crash point chosen by a test.
     #[error("stopped at crash point {0:?}")]
     CrashPoint(crate::CrashPoint),
@@ -109,7 +115,8 @@ impl StorageError {
             Self::File { .. } | Self::Control(_) | Self::Delta { .. } | Self::Task(_) => true,
             Self::ObjectStore { source, .. } => crate::remote::is_unavailable(source),
             Self::Locked { .. } | Self::Arrow(_) | Self::Chunk { .. } => false,
-            Self::Incompatible { .. } | Self::Damaged { .. } | Self::CrashPoint(_) => false,
+            Self::Incompatible { .. } | Self::Damaged { .. } | Self::CrashPoint(_) | Self::Condition(_) => false,
+            Self::Erasing => true,
         }
     }
 

@@ -27,11 +27,13 @@ use crate::compaction::Joining;
 use crate::control::{Control, Unsaved};
 use crate::delta::DeltaLog;
 use crate::digests::{DigestJournal, ServingSeconds};
-use crate::jobs::JobKind;
-use crate::log::{Command, LogOffset, Sealed};
+use crate::erase::Basis;
+use crate::jobs::{JobKind, JobRun};
+use crate::log::{Command, LogOffset, Seal, Sealed};
 use crate::pin::Pinned;
+use crate::replace::{Replacement, Retired};
 use crate::state::{Shared, count};
-use crate::{Chunk, CrashPoint, StorageError};
+use crate::{Chunk, CrashPoint, Erased, StorageError};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,7 +41,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use whence_schema::Table;
+use whence_schema::{Table, TenantId, UnixNanos};
 
 /// How often the writer looks at the clock.
 const TICK: Duration = Duration::from_millis(500);
@@ -50,6 +52,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// How often retention looks for old chunks.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
+/// How often the data directory is measured, if it may not take more than so much.
+const DISK_CAP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the chunk writer can be asked for.
 #[derive(Debug)]
@@ -59,6 +63,22 @@ pub(crate) enum Request {
     Pin {
         copy_to: Option<PathBuf>,
         reply: oneshot::Sender<Result<Pinned, StorageError>>,
+    },
+    /// Commit, and leave the chunks alone until told otherwise. Everything of `tenant` is to be forgotten.
+    BeginErasing {
+        tenant: Option<TenantId>,
+        reply: oneshot::Sender<Result<Basis, StorageError>>,
+    },
+    /// Put chunks in the place of others, for an erasure.
+    Replace {
+        replacement: Box<Replacement>,
+        reply: oneshot::Sender<Result<(), StorageError>>,
+    },
+    /// Clean up after it.
+    EndErasing {
+        tenant: Option<TenantId>,
+        result: Result<Erased, String>,
+        reply: oneshot::Sender<Result<(), StorageError>>,
     },
     /// Stop; with `commit`, after a last one.
     Stop {
@@ -86,7 +106,15 @@ pub(crate) struct ChunkWriter {
     retry_at: Instant,
     retry_pause: Duration,
     retention_at: Instant,
+    disk_cap_at: Instant,
     pub(crate) joining: Option<Joining>,
+    /// Replaced files in their grace.
+    pub(crate) retired: Retired,
+    /// Rows were announced of which it is not settled whether they left.
+    pub(crate) unsettled: bool,
+    /// Rows are being erased: no other job may touch the chunks.
+    pub(crate) erasing: bool,
+    pub(crate) erase_run: Option<JobRun>,
     /// The directory stays taken while this may write.
     _lock: Arc<File>,
 }
@@ -101,6 +129,7 @@ pub(crate) struct Parts {
     pub(crate) journal: DigestJournal,
     pub(crate) serving_before: ServingSeconds,
     pub(crate) lock: Arc<File>,
+    pub(crate) retired: Vec<(UnixNanos, Arc<Chunk>)>,
 }
 
 impl ChunkWriter {
@@ -122,7 +151,12 @@ impl ChunkWriter {
             retry_at: now,
             retry_pause: RETRY,
             retention_at: now,
+            disk_cap_at: now,
             joining: None,
+            retired: Retired::new(parts.retired),
+            unsettled: false,
+            erasing: false,
+            erase_run: None,
             _lock: parts.lock,
         }
     }
@@ -138,6 +172,15 @@ impl ChunkWriter {
                     }
                     Some(Request::Pin { copy_to, reply }) => {
                         let _ = reply.send(self.pin(copy_to).await);
+                    }
+                    Some(Request::BeginErasing { tenant, reply }) => {
+                        let _ = reply.send(self.begin_erasing(tenant).await);
+                    }
+                    Some(Request::Replace { replacement, reply }) => {
+                        let _ = reply.send(self.put_in_place(*replacement).await);
+                    }
+                    Some(Request::EndErasing { tenant, result, reply }) => {
+                        let _ = reply.send(self.end_erasing(tenant, result).await);
                     }
                     Some(Request::Stop { commit, reply }) => {
                         let outcome = if commit { self.commit().await } else { Ok(()) };
@@ -184,10 +227,22 @@ impl ChunkWriter {
             let outcome = self.commit().await;
             self.note(&outcome);
         }
+        if self.unsettled && self.shared.options.fail_at.is_none() {
+            let outcome = self.settle().await;
+            self.note(&outcome);
+        }
+        self.retired.release((self.shared.options.clock)());
         if self.retention_at <= Instant::now() {
             self.retention_at = Instant::now() + RETENTION_INTERVAL;
             let run = self.shared.begin_job(JobKind::Retention);
             let outcome = self.drop_expired().await;
+            self.note(&outcome);
+            self.shared.end_job(&run, outcome.as_ref().map(|chunks| format!("{chunks} chunks dropped")));
+        }
+        if self.disk_cap_at <= Instant::now() && self.shared.options.max_disk_bytes.is_some() {
+            self.disk_cap_at = Instant::now() + DISK_CAP_INTERVAL;
+            let run = self.shared.begin_job(JobKind::DiskCap);
+            let outcome = self.keep_below_cap().await;
             self.note(&outcome);
             self.shared.end_job(&run, outcome.as_ref().map(|chunks| format!("{chunks} chunks dropped")));
         }
@@ -209,16 +264,16 @@ impl ChunkWriter {
         self.shared.remote.as_ref().is_some_and(|remote| remote.bucket().trouble().is_some())
     }
 
-    async fn seal(&self, everything: bool) -> Result<Sealed, StorageError> {
+    async fn seal(&self, seal: Seal) -> Result<Sealed, StorageError> {
         let (reply, sealed) = oneshot::channel();
-        self.log.send(Command::Seal { everything, reply }).map_err(|_| StorageError::Closed)?;
+        self.log.send(Command::Seal { seal, reply }).map_err(|_| StorageError::Closed)?;
         sealed.await.map_err(|_| StorageError::Closed)?
     }
 
     /// Writes what is in the large memtables to chunks, without publishing them.
     async fn flush(&mut self) -> Result<(), StorageError> {
         let run = self.shared.begin_job(JobKind::Flush);
-        let outcome = match self.seal(false).await {
+        let outcome = match self.seal(Seal::Large).await {
             Ok(_) => self.write_sealed().await,
             Err(error) => Err(error),
         };
@@ -246,19 +301,24 @@ impl ChunkWriter {
         if idle && self.unsaved.digests.is_empty() {
             return Ok(());
         }
+        self.commit_sealing(Seal::Everything).await
+    }
+
+    /// The same, whether or not there is anything to commit.
+    pub(crate) async fn commit_sealing(&mut self, seal: Seal) -> Result<(), StorageError> {
         let run = self.shared.begin_job(JobKind::Flush);
-        let outcome = self.commit_steps().await;
+        let outcome = self.commit_steps(seal).await;
         let committed = |()| format!("committed up to log offset {}", self.shared.state.lock().saved.0);
         self.shared.end_job(&run, outcome.as_ref().map(|done| committed(*done)));
         outcome
     }
 
-    async fn commit_steps(&mut self) -> Result<(), StorageError> {
+    async fn commit_steps(&mut self, seal: Seal) -> Result<(), StorageError> {
         if let Some(remote) = self.shared.remote.clone().filter(|_| self.bucket_fails()) {
             // Before anything is sealed: a chunk for every try would be too many.
             remote.probe().await?;
         }
-        let sealed = self.seal(true).await?;
+        let sealed = self.seal(seal).await?;
         let earlier = std::mem::take(&mut self.unsaved);
         self.unsaved = sealed.unsaved;
         self.unsaved.digests.splice(0..0, earlier.digests);
@@ -308,19 +368,8 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// Takes chunks out of a table and puts others in their place.
-    pub(crate) async fn replace(
-        &mut self,
-        table: Table,
-        old: &[Arc<Chunk>],
-        new: &[Arc<Chunk>],
-    ) -> Result<(), StorageError> {
-        let (log, old, new) = (self.tables[table as usize].clone(), old.to_vec(), new.to_vec());
-        self.relieving(async move { log.replace(&old, &new).await }).await
-    }
-
     /// Waits for work that may take as long as a bucket wants, and frees memory meanwhile.
-    async fn relieving<T: Send + 'static>(
+    pub(crate) async fn relieving<T: Send + 'static>(
         &mut self,
         work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
     ) -> Result<T, StorageError> {
@@ -382,7 +431,7 @@ impl ChunkWriter {
         outcome
     }
 
-    fn crash_point(&self, point: CrashPoint) -> Result<(), StorageError> {
+    pub(crate) fn crash_point(&self, point: CrashPoint) -> Result<(), StorageError> {
         if self.shared.options.fail_at == Some(point) { Err(StorageError::CrashPoint(point)) } else { Ok(()) }
     }
 

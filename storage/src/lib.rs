@@ -10,7 +10,8 @@
 //!              -> Delta commit with the log offset                                   (delta.rs)
 //!              -> duplicate journal; ledger, assets, states in SQLite                (digests.rs, control.rs)
 //!              -> log cut
-//!              -> small chunks joined, old ones dropped                              (compaction.rs, retention.rs)
+//!              -> small chunks joined, old ones dropped            (compaction.rs, retention.rs, disk_cap.rs)
+//!                    -> rows that leave counted, files deleted after a grace           (replace.rs)
 //! Snapshot  -> batches and chunks, to scan; find_spans, trace_rows, links, to look up (snapshot.rs, lookup.rs)
 //! restart   -> Recovery::run: the log behind the offset in SQLite, mapped again       (recovery.rs)
 //! ```
@@ -35,6 +36,8 @@ mod control;
 mod delta;
 mod digests;
 mod disk;
+mod disk_cap;
+mod erase;
 mod error;
 mod files;
 mod flush;
@@ -51,6 +54,7 @@ mod pin;
 mod progress;
 mod recovery;
 mod remote;
+mod replace;
 mod restore;
 mod retention;
 mod snapshot;
@@ -64,11 +68,12 @@ mod verify;
 pub use backup::BackupReport;
 pub use chunk::{BUCKETS, Chunk};
 pub use disk::{Disk, DiskFile, RealDisk};
+pub use erase::{Erased, Erasure, RowCondition};
 pub use error::StorageError;
 pub use jobs::{JobKind, JobRecord};
 pub use lookup::{FoundSpan, LinkSide};
 pub use memory::Admission;
-pub use options::{CrashPoint, Durability, Retention, StoreOptions};
+pub use options::{CrashPoint, Durability, Retention, StoreOptions, TenantRetention};
 pub use progress::Progress;
 pub use recovery::{LoggedRequest, Recovery, RecoveryProgress, RecoveryReport};
 pub use remote::{BUCKET_UNAVAILABLE, Bucket, BucketStatistics, S3Options, Secret};

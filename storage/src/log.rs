@@ -21,7 +21,7 @@ mod writer;
 pub(crate) use damage::keep_damaged;
 pub(crate) use reader::{Segment, list_segments, scan};
 pub(crate) use record::{Counts, Record, Request};
-pub(crate) use thread::{Command, LogThread, Replayed, Sealed, refused};
+pub(crate) use thread::{Command, LogThread, Replayed, Seal, Sealed, refused};
 pub(crate) use writer::LogWriter;
 
 /// Number of a record in the log. 0 is before the first.

@@ -1,10 +1,11 @@
 //! How a store is to behave. Defaults do not depend on the machine.
 
 use crate::{Bucket, Disk, RealDisk};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use whence_schema::{Table, UnixNanos};
+use whence_schema::{Table, TenantId, UnixNanos};
 
 /// What an acknowledged request survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,7 +19,7 @@ pub enum Durability {
 }
 
 /// How long rows are kept, counted from the later of event time and arrival. `None` keeps them for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
     /// Of `events`.
     pub events: Option<Duration>,
@@ -26,6 +27,19 @@ pub struct Retention {
     pub metrics: Option<Duration>,
     /// Of `correlations`.
     pub correlations: Option<Duration>,
+    /// What is different for single tenants.
+    pub tenants: BTreeMap<TenantId, TenantRetention>,
+}
+
+/// How long rows of one tenant are kept. The outer `None` is as for everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TenantRetention {
+    /// Of `events`.
+    pub events: Option<Option<Duration>>,
+    /// Of `metrics`.
+    pub metrics: Option<Option<Duration>>,
+    /// Of `correlations`.
+    pub correlations: Option<Option<Duration>>,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -34,13 +48,35 @@ impl Default for Retention {
     /// 365, 365 and 90 days.
     fn default() -> Self {
         let days = |n| DAY.checked_mul(n);
-        Self { events: days(365), metrics: days(365), correlations: days(90) }
+        Self { events: days(365), metrics: days(365), correlations: days(90), tenants: BTreeMap::new() }
     }
 }
 
 impl Retention {
-    /// Of one table.
-    pub fn of(&self, table: Table) -> Option<Duration> {
+    /// Of one table, unless a tenant has its own.
+    pub fn of_table(&self, table: Table) -> Option<Duration> {
+        match table {
+            Table::Events => self.events,
+            Table::Metrics => self.metrics,
+            Table::Correlations => self.correlations,
+        }
+    }
+
+    /// Of one tenant's rows in a table.
+    pub fn of(&self, table: Table, tenant: &str) -> Option<Duration> {
+        let own = self.tenants.iter().find(|(name, _)| name.as_str() == tenant);
+        own.and_then(|(_, own)| own.of(table)).unwrap_or_else(|| self.of_table(table))
+    }
+
+    /// Every one that some tenant may have.
+    pub(crate) fn all_of(&self, table: Table) -> Vec<Option<Duration>> {
+        let own = self.tenants.values().filter_map(|own| own.of(table));
+        own.chain([self.of_table(table)]).collect()
+    }
+}
+
+impl TenantRetention {
+    fn of(&self, table: Table) -> Option<Option<Duration>> {
         match table {
             Table::Events => self.events,
             Table::Metrics => self.metrics,
@@ -80,6 +116,13 @@ pub struct StoreOptions {
     pub segment_bytes: u64,
     /// Join small chunks in the background. Default true.
     pub compaction: bool,
+    /// Age of a day from its end at which its chunks are written anew, sorted whole and compressed best. `None`: never.
+    /// Default 2 days.
+    pub cold_after: Option<Duration>,
+    /// How long replaced files stay for foreign readers of the Delta tables, up to one hour. Default 60 s.
+    pub grace: Duration,
+    /// Bytes the data directory may take; beyond it the oldest chunks are dropped. Default: no limit.
+    pub max_disk_bytes: Option<u64>,
     /// The clock, for retention and names of files. Default: the system's.
     pub clock: fn() -> UnixNanos,
     /// The disk under log, duplicate journal and chunk files, for tests of its faults. Default: the one there is.
@@ -104,6 +147,9 @@ impl Default for StoreOptions {
             duplicate_limit: 2_000_000,
             segment_bytes: 64 << 20,
             compaction: true,
+            cold_after: DAY.checked_mul(2),
+            grace: Duration::from_secs(60),
+            max_disk_bytes: None,
             clock: UnixNanos::now,
             disk: Arc::new(RealDisk),
             fail_at: None,
@@ -122,10 +168,16 @@ pub enum CrashPoint {
     DigestsSaved,
     ControlSaved,
     LogCut,
+    RemovalAnnounced,
+    ReplacementCommitted,
+    RemovalSettled,
 }
 
 impl CrashPoint {
-    /// Every point, in the order of a commit.
+    /// Every point between the steps that put a replacement of chunks in place, in their order (see `replace.rs`).
+    pub const OF_REPLACEMENT: [Self; 3] = [Self::RemovalAnnounced, Self::ReplacementCommitted, Self::RemovalSettled];
+
+    /// Every point of a commit, in its order.
     pub const ALL: [Self; 7] = [
         Self::ChunksWritten,
         Self::EventsCommitted,

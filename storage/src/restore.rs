@@ -23,7 +23,7 @@ pub(crate) use switch::{complete, complete_on_open};
 
 use crate::backup::{Manifest, check_mark, copy_chunk, read_manifest, restore_points, time_text};
 use crate::control::Control;
-use crate::delta::DeltaLog;
+use crate::delta::{Access, DeltaLog, OpenedTable};
 use crate::files::{fsync_folder, make_folder};
 use crate::flush::blocking;
 use crate::log::LogOffset;
@@ -121,7 +121,7 @@ async fn stage(
     .await?;
     let offset = LogOffset(manifest.offset);
     for (table, chunks) in Table::ALL.into_iter().zip(&chunks) {
-        let (log, _) = DeltaLog::open(table, &staging, None, false).await?;
+        let OpenedTable { log, .. } = DeltaLog::open(table, &staging, None, Access::Read).await?;
         if !chunks.is_empty() {
             log.publish(&[], chunks, offset).await?;
         }

@@ -1,80 +1,119 @@
-//! Dropping chunks whose rows are all older than the table keeps them.
+//! Dropping rows that are older than they are kept.
 //!
 //! Age counts from the later of the latest event and the writing of the chunk, so a recording of years ago can be loaded
-//! and kept. What a dropped chunk held is first written down in the control database, for the ledger keeps counting it.
+//! and kept. Whole chunks go; one is written anew only if it holds rows of tenants that keep them for longer as well.
 
-use crate::chunk::join::read_all;
-use crate::control::RowCounts;
+use crate::chunk::file::Place;
+use crate::chunk::join::count_chunk;
+use crate::chunk::merge::{Selection, Without, merge};
+use crate::control::removals::{Reason, Removal};
 use crate::flush::{ChunkWriter, blocking};
-use crate::memtable::events::count_signals;
-use crate::{Chunk, StorageError};
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
-use arrow::record_batch::RecordBatch;
+use crate::replace::{Farewell, Replacement, removal_path, without_minutes};
+use crate::{Chunk, Disk, Retention, StorageError};
+use arrow::array::{AsArray, BooleanArray};
+use std::collections::HashSet;
 use std::sync::Arc;
-use whence_schema::tables::metrics;
+use std::time::Duration;
+use whence_schema::tables::events::column::TENANT_ID;
 use whence_schema::{Table, UnixNanos};
 
-/// Rows of a batch by what the ledger counts.
-pub(crate) fn count_rows(table: Table, batch: &RecordBatch) -> RowCounts {
-    match table {
-        Table::Events => {
-            let (spans, logs) = count_signals(batch);
-            RowCounts { spans, logs, points: 0 }
-        }
-        Table::Metrics => {
-            let points = batch.column(metrics::column::POINT_COUNT).as_primitive::<Int64Type>();
-            RowCounts { points: points.iter().flatten().map(i64::unsigned_abs).sum(), ..RowCounts::default() }
-        }
-        Table::Correlations => RowCounts::default(),
-    }
+/// Tenants of a chunk whose rows have expired.
+#[derive(Debug, PartialEq, Eq)]
+enum Expired {
+    Nothing,
+    Some(HashSet<String>),
+    Everything,
 }
 
-fn expired(chunk: &Chunk, keep_seconds: u64, now: UnixNanos) -> bool {
+/// Blocks where tenants have retentions of their own.
+fn expired(table: Table, chunk: &Chunk, retention: &Retention, now: UnixNanos) -> Result<Expired, StorageError> {
     let newest = chunk.max_time.0.div_euclid(1_000_000_000).max(chunk.created_seconds);
-    let keep = i64::try_from(keep_seconds).unwrap_or(i64::MAX);
-    newest.saturating_add(keep) < now.0.div_euclid(1_000_000_000)
+    let age = now.0.div_euclid(1_000_000_000).saturating_sub(newest);
+    let too_old =
+        |keep: Option<Duration>| keep.is_some_and(|keep| i64::try_from(keep.as_secs()).unwrap_or(i64::MAX) < age);
+    if retention.all_of(table).iter().all(|keep| !too_old(*keep)) {
+        return Ok(Expired::Nothing);
+    }
+    if retention.all_of(table).iter().all(|keep| too_old(*keep)) {
+        return Ok(Expired::Everything);
+    }
+    let tenants = chunk.tenants()?;
+    let old: HashSet<String> = tenants.iter().filter(|tenant| too_old(retention.of(table, tenant))).cloned().collect();
+    Ok(match old.len() {
+        0 => Expired::Nothing,
+        all if all == tenants.len() => Expired::Everything,
+        _ => Expired::Some(old),
+    })
+}
+
+/// What takes the place of a chunk of which something has expired.
+fn without_expired(
+    disk: &Arc<dyn Disk>,
+    table: Table,
+    folder: &std::path::Path,
+    chunk: &Arc<Chunk>,
+    expired: Expired,
+    reason: Reason,
+) -> Result<Option<Replacement>, StorageError> {
+    let (new, rows) = match expired {
+        Expired::Nothing => return Ok(None),
+        Expired::Everything => (Vec::new(), count_chunk(table, chunk)?),
+        Expired::Some(tenants) => {
+            let selection: Selection = Arc::new(move |batch| {
+                let owners = batch.column(TENANT_ID).as_string_view();
+                let expired = owners.iter().map(|owner| Some(owner.is_some_and(|owner| tenants.contains(owner))));
+                Ok(expired.collect::<BooleanArray>())
+            });
+            let merged = merge(&Place::of(disk, table, folder, chunk), &[(chunk.clone(), Without::Rows(selection))])?;
+            (merged.chunk.into_iter().collect(), merged.removed)
+        }
+    };
+    let rows = without_minutes(rows);
+    let path = removal_path(table, chunk);
+    let removals = if rows.is_empty() { Vec::new() } else { vec![Removal { reason, path, rows }] };
+    let old = vec![chunk.clone()];
+    Ok(Some(Replacement { table, old, new, removals, same_rows: false, farewell: Farewell::Grace }))
 }
 
 impl ChunkWriter {
-    /// Drops expired chunks of every table; returns how many.
+    /// Drops expired rows of every table; returns how many chunks they were in.
     pub(crate) async fn drop_expired(&mut self) -> Result<usize, StorageError> {
         let mut dropped = 0;
         // A join that is running may hold expired chunks: they go once it has ended.
-        if self.joining.is_some() {
+        if self.joining.is_some() || self.erasing || !self.ledger_is_complete() {
             return Ok(dropped);
         }
         let now = (self.shared.options.clock)();
         for table in Table::ALL {
-            let Some(keep) = self.shared.options.retention.of(table) else { continue };
-            let old: Vec<Arc<Chunk>> = {
-                let state = self.shared.state.lock();
-                let old = state.chunks(table).iter().filter(|chunk| expired(chunk, keep.as_secs(), now));
-                old.filter(|chunk| !self.is_uncommitted(table, chunk)).cloned().collect()
-            };
-            if old.is_empty() {
-                continue;
+            for chunk in self.committed(table) {
+                let (retention, folder) = (self.shared.options.retention.clone(), self.tables[table as usize].folder());
+                let (folder, disk) = (folder.to_owned(), self.shared.options.disk.clone());
+                let replacement = blocking("retention", move || {
+                    let expired = expired(table, &chunk, &retention, now)?;
+                    without_expired(&disk, table, &folder, &chunk, expired, Reason::Retention)
+                });
+                if let Some(replacement) = replacement.await? {
+                    self.put_in_place(replacement).await?;
+                    dropped += 1;
+                }
             }
-            let counted = old.clone();
-            let counts = blocking("retention", move || counted.iter().map(|chunk| count_chunk(table, chunk)).collect());
-            let counts: Vec<(String, RowCounts)> = counts.await?;
-            self.control.expire(&counts).await?;
-            self.replace(table, &old, &[]).await?;
-            self.shared.change(|state| state.replace_chunks(table, &old, &[]));
-            tracing::info!(table = table.name(), chunks = old.len(), "dropped chunks beyond retention");
-            dropped += old.len();
+        }
+        if dropped > 0 {
+            tracing::info!(chunks = dropped, "dropped rows beyond retention");
         }
         Ok(dropped)
     }
-}
 
-fn count_chunk(table: Table, chunk: &Chunk) -> Result<(String, RowCounts), StorageError> {
-    let mut total = RowCounts::default();
-    for batch in read_all(chunk)? {
-        let counts = count_rows(table, &batch);
-        total.spans += counts.spans;
-        total.logs += counts.logs;
-        total.points += counts.points;
+    /// Drops chunks whole because there is no room for them.
+    pub(crate) async fn drop_for_room(&mut self, table: Table, chunk: Arc<Chunk>) -> Result<(), StorageError> {
+        let folder = self.tables[table as usize].folder().to_owned();
+        let disk = self.shared.options.disk.clone();
+        let replacement = blocking("disk cap", move || {
+            without_expired(&disk, table, &folder, &chunk, Expired::Everything, Reason::DiskCap)
+        });
+        if let Some(replacement) = replacement.await? {
+            self.put_in_place(Replacement { farewell: Farewell::Unread, ..replacement }).await?;
+        }
+        Ok(())
     }
-    Ok((format!("{}/{}", table.name(), chunk.relative_path()), total))
 }

@@ -49,6 +49,12 @@ pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) commit_failures: AtomicU64,
     pub(crate) compactions: AtomicU64,
+    pub(crate) removed_duplicates: AtomicU64,
+    pub(crate) removed_by_retention: AtomicU64,
+    pub(crate) removed_by_disk_cap: AtomicU64,
+    pub(crate) removed_by_erasure: AtomicU64,
+    pub(crate) disk_bytes: AtomicU64,
+    pub(crate) disk_over_cap_bytes: AtomicU64,
 }
 
 pub(crate) fn count(counter: &AtomicU64) {

@@ -2,7 +2,7 @@
 
 use crate::assets;
 use crate::control::Control;
-use crate::delta::DeltaLog;
+use crate::delta::{Access, DeltaLog, OpenedTable};
 use crate::digests::{DigestJournal, Digests};
 use crate::files::make_folder;
 use crate::flush::{self, ChunkWriter, Parts, blocking};
@@ -15,6 +15,7 @@ use crate::memtable::batch_bytes;
 use crate::memtable::metrics::MetricsMemtable;
 use crate::recovery::Offsets;
 use crate::remote::{Bound, Remote, bind, refuse_without_bucket};
+use crate::replace::removal_path;
 use crate::restore::complete_on_open;
 use crate::state::{Counters, Shared, State};
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
@@ -102,6 +104,20 @@ pub struct Statistics {
     pub commits: u64,
     pub commit_failures: u64,
     pub compactions: u64,
+    pub removed_duplicates: u64,
+    pub removed_by_retention: u64,
+    pub removed_by_disk_cap: u64,
+    pub removed_by_erasure: u64,
+    pub disk_bytes: u64,
+    pub disk_over_cap_bytes: u64,
+}
+
+/// Names of all chunks in the tables, as rows that leave are announced under.
+pub(crate) fn active_paths(tables: [&[Arc<Chunk>]; 3]) -> HashSet<String> {
+    let of = |(table, chunks): (Table, &[Arc<Chunk>])| -> Vec<String> {
+        chunks.iter().map(|chunk| removal_path(table, chunk)).collect()
+    };
+    Table::ALL.into_iter().zip(tables).flat_map(of).collect()
 }
 
 /// Takes the data directory for this process. Blocks.
@@ -140,26 +156,31 @@ impl Store {
         };
         let control = Control::open(&options.path).await?;
         let saved = control.offset().await?;
-        let (events, events_chunks) = open_table(Table::Events, &options.path, remote.as_ref()).await?;
-        let (metrics, metrics_chunks) = open_table(Table::Metrics, &options.path, remote.as_ref()).await?;
-        let (correlations, correlations_chunks) =
-            open_table(Table::Correlations, &options.path, remote.as_ref()).await?;
+        let access = Access::Write { grace: options.grace, now: (options.clock)() };
+        let events = open_table(Table::Events, &options.path, remote.as_ref(), access).await?;
+        let metrics = open_table(Table::Metrics, &options.path, remote.as_ref(), access).await?;
+        let correlations = open_table(Table::Correlations, &options.path, remote.as_ref(), access).await?;
+        let opened = [events, metrics, correlations];
         if bound == Bound::TakenOver {
-            tell_of_loss(&options, events_chunks.iter().chain(&metrics_chunks).chain(&correlations_chunks));
+            tell_of_loss(&options, opened.iter().flat_map(|table| &table.chunks));
         }
         let root = options.path.clone();
         blocking("open", move || format::upgraded(&root, format)).await?;
+        let active = active_paths(opened.each_ref().map(|table| &table.chunks[..]));
+        control.settle(|path| active.contains(path)).await?;
+        let retired = opened.iter().flat_map(|table| table.retired.clone()).collect();
         let offsets = Offsets {
             saved,
-            events: events.offset().max(saved),
-            metrics: metrics.offset().max(saved),
-            correlations: correlations.offset().max(saved),
+            events: opened[0].log.offset().max(saved),
+            metrics: opened[1].log.offset().max(saved),
+            correlations: opened[2].log.offset().max(saved),
         };
 
         let mut state = State::at(saved);
-        state.set_chunks(Table::Events, events_chunks);
-        state.set_chunks(Table::Metrics, metrics_chunks);
-        state.set_chunks(Table::Correlations, correlations_chunks);
+        let tables = opened.map(|OpenedTable { log, chunks, .. }| {
+            state.set_chunks(log.table(), chunks);
+            log
+        });
         if let Some(bytes) = control.series().await? {
             state.metrics = MetricsMemtable::restore(&bytes).ok_or_else(|| StorageError::Incompatible {
                 path: options.path.join("control.db"),
@@ -198,7 +219,6 @@ impl Store {
             .name("whence-log".to_owned())
             .spawn(move || log_thread.run())
             .map_err(StorageError::file("start the log thread for", &shared.options.path))?;
-        let tables = [events, metrics, correlations];
         let parts = Parts {
             shared: shared.clone(),
             // The chunk writer must not keep the log thread alive once every `Store` is gone.
@@ -209,6 +229,7 @@ impl Store {
             journal,
             serving_before,
             lock: lock.clone(),
+            retired,
         };
         tokio::spawn(ChunkWriter::new(parts).run());
         let tail = Tail { receiver: tail_receiver, shared: shared.clone(), sealing: None };
@@ -406,6 +427,12 @@ impl Store {
             commits: of(&counters.commits),
             commit_failures: of(&counters.commit_failures),
             compactions: of(&counters.compactions),
+            removed_duplicates: of(&counters.removed_duplicates),
+            removed_by_retention: of(&counters.removed_by_retention),
+            removed_by_disk_cap: of(&counters.removed_by_disk_cap),
+            removed_by_erasure: of(&counters.removed_by_erasure),
+            disk_bytes: of(&counters.disk_bytes),
+            disk_over_cap_bytes: of(&counters.disk_over_cap_bytes),
             ..Statistics::default()
         };
         let state = shared.state.lock();
@@ -464,9 +491,10 @@ async fn open_table(
     table: Table,
     path: &Path,
     remote: Option<&Arc<Remote>>,
-) -> Result<(DeltaLog, Vec<Arc<Chunk>>), StorageError> {
-    let Some(to) = remote else { return DeltaLog::open(table, path, None, true).await };
-    patiently(to.bucket(), || DeltaLog::open(table, path, remote, true)).await
+    access: Access,
+) -> Result<OpenedTable, StorageError> {
+    let Some(to) = remote else { return DeltaLog::open(table, path, None, access).await };
+    patiently(to.bucket(), || DeltaLog::open(table, path, remote, access)).await
 }
 
 /// Does `work` again for as long as it fails because the bucket does not answer.

@@ -3,7 +3,9 @@
 
 mod backup;
 mod bucket;
+mod compaction;
 mod crash;
+mod erase;
 mod faults;
 mod faulty_disk;
 mod log_faults;

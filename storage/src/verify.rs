@@ -9,17 +9,17 @@
 //! Every fault is named with its file and, where that can be known, its place in the file: the byte offset of a damaged
 //! log record, the bytes of the damaged column of a chunk.
 
+use crate::chunk::counts::count_rows;
 use crate::chunk::file::has_its_checksum;
 use crate::chunk::join::batches;
 use crate::control::{Control, RowCounts};
-use crate::delta::DeltaLog;
+use crate::delta::{Access, DeltaLog, OpenedTable};
 use crate::flush::blocking;
 use crate::jobs::JobKind;
 use crate::ledger::Entries;
 use crate::log::{LogOffset, Record, Segment, list_segments, scan};
 use crate::progress::{Meter, Progress};
 use crate::remote::refuse_without_bucket;
-use crate::retention::count_rows;
 use crate::store::lock_directory;
 use crate::{Chunk, RealDisk, StorageError, Store, format};
 use parquet::arrow::ProjectionMask;
@@ -104,8 +104,8 @@ pub async fn verify(
             evidence.problems.push(format!("{}/_delta_log: the Delta log is missing", table.name()));
             continue;
         }
-        match DeltaLog::open(table, path, None, false).await {
-            Ok((log, chunks)) => {
+        match DeltaLog::open(table, path, None, Access::Read).await {
+            Ok(OpenedTable { log, chunks, .. }) => {
                 evidence.offsets[table as usize] = log.offset().max(saved);
                 evidence.chunks[table as usize] = chunks;
             }

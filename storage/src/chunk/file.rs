@@ -1,6 +1,6 @@
 //! The file of a new chunk: written under another name, fsynced, then given the name that holds its checksum.
 
-use super::new_path;
+use super::{Chunk, new_path};
 use crate::files::make_folder;
 use crate::{Disk, DiskFile, StorageError};
 use std::fs::File;
@@ -20,6 +20,14 @@ pub(crate) struct Place<'a> {
     pub(crate) bucket: i32,
     pub(crate) created_seconds: i64,
     pub(crate) level: u8,
+}
+
+impl<'a> Place<'a> {
+    /// The place of a chunk that takes that of `chunk`.
+    pub(crate) fn of(disk: &'a Arc<dyn Disk>, table: Table, table_folder: &'a Path, chunk: &Chunk) -> Self {
+        let Chunk { day, bucket, created_seconds, level, .. } = *chunk;
+        Self { disk, table, table_folder, day, bucket, created_seconds, level }
+    }
 }
 
 /// A file being written.

@@ -31,9 +31,11 @@ use whence_schema::tables::{events, metrics};
 pub(crate) const ROW_GROUP_ROWS: usize = 262_144;
 /// Rows of a page at most: the unit that the page index lets a reader skip.
 const PAGE_ROWS: usize = 16_384;
-/// Level 3 takes 2 to 5% off spans' payloads and puts as much on log bodies, for a third more CPU; and its context, one per
-/// column and row group, is megabytes that are cleared first.
-const ZSTD_LEVEL: i32 = 1;
+/// zstd level of chunks that will be written again. Level 3 takes 2 to 5% off spans' payloads and puts as much on log
+/// bodies, for a third more CPU; and its context, one per column and row group, is megabytes that are cleared first.
+const ZSTD_WARM: i32 = 1;
+/// zstd level of chunks that will not.
+const ZSTD_COLD: i32 = 9;
 /// False positives of a full bloom filter at most. Their sizes are powers of two: 7 to 14 bits a row, 8 in a full row
 /// group, where it is 2.5%.
 const BLOOM_FALSE_POSITIVES: f64 = 0.05;
@@ -102,10 +104,15 @@ fn uncompressed_columns(table: Table) -> &'static [&'static str] {
     }
 }
 
+/// zstd level for chunks of a compaction level.
+pub(crate) fn compression_of(level: u8) -> ZstdLevel {
+    let level = if level >= super::COLD_LEVEL { ZSTD_COLD } else { ZSTD_WARM };
+    ZstdLevel::try_new(level).unwrap_or_default()
+}
+
 /// Properties for a chunk of `rows` rows.
-pub(crate) fn properties(table: Table, rows: usize) -> WriterProperties {
+pub(crate) fn properties(table: Table, rows: usize, level: ZstdLevel) -> WriterProperties {
     let column = |name: &str| ColumnPath::from(name);
-    let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
     let mut builder: WriterPropertiesBuilder = WriterProperties::builder()
         .set_created_by(format!("whence {}", env!("CARGO_PKG_VERSION")))
         .set_compression(Compression::ZSTD(level))

@@ -2,6 +2,7 @@
 
 use super::file::{ChunkFile, Place};
 use super::gather::gather;
+use super::merge::sorted_runs;
 use super::sort::{Key, Partition, sorted_keys};
 use super::{Chunk, Facts, layout};
 use crate::{Disk, StorageError};
@@ -45,19 +46,25 @@ fn write_chunk(place: &Place<'_>, batches: &[RecordBatch], keys: &[Key]) -> Resu
     let file = ChunkFile::create(place)?;
     let path = file.path().to_owned();
     let failed = || StorageError::chunk(&path);
-    let properties = layout::properties(place.table, keys.len());
+    let properties = layout::properties(place.table, keys.len(), layout::compression_of(place.level));
     let mut writer = ArrowWriter::try_new(file, place.table.stored_schema(), Some(properties)).map_err(failed())?;
+    writer.append_key_value_metadata(sorted_runs(&[0]));
     for slice in keys.chunks(SLICE_ROWS) {
         writer.write(&gather(place.table, batches, slice)?).map_err(failed())?;
     }
-    writer.finish().map_err(failed())?;
-    let (path, bytes) = writer.inner_mut().finish()?;
     let facts = Facts {
         rows: keys.len() as u64,
-        bytes,
+        bytes: 0,
         min_micros: keys.iter().map(|key| key.micros).min().unwrap_or(0),
         max_micros: keys.iter().map(|key| key.micros).max().unwrap_or(0),
     };
-    Chunk::at(path.clone(), facts)
+    finish(writer, facts)
+}
+
+/// Makes the file durable under its final name. Its size is filled in here.
+pub(super) fn finish(mut writer: ArrowWriter<ChunkFile>, facts: Facts) -> Result<Chunk, StorageError> {
+    writer.finish().map_err(StorageError::chunk(writer.inner().path()))?;
+    let (path, bytes) = writer.inner_mut().finish()?;
+    Chunk::at(path.clone(), Facts { bytes, ..facts })
         .ok_or_else(|| StorageError::Incompatible { path, reason: "the name is not that of a chunk".to_owned() })
 }

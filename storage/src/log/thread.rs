@@ -44,9 +44,8 @@ pub(crate) enum Command {
         emit: Emit,
         reservation: Reservation,
     },
-    /// Seal what is in memory. With `everything`, also what a commit saves, and tell the tail.
     Seal {
-        everything: bool,
+        seal: Seal,
         reply: Reply<Sealed>,
     },
     Cut {
@@ -62,6 +61,17 @@ pub(crate) enum Command {
         reply: oneshot::Sender<()>,
     },
     Stop,
+}
+
+/// What to seal.
+#[derive(Debug, Clone)]
+pub(crate) enum Seal {
+    /// Large memtables.
+    Large,
+    /// All of what is in memory, and what a commit saves; the tail is told.
+    Everything,
+    /// The same; the log begins a new segment, and the series of a tenant are forgotten.
+    BeforeErasing { tenant: Option<TenantId> },
 }
 
 /// A record of the log, mapped again.
@@ -110,8 +120,8 @@ impl LogThread {
                     self.replay(offset, record, emit);
                     drop(reservation);
                 }
-                Command::Seal { everything, reply } => {
-                    let _ = reply.send(self.seal(everything));
+                Command::Seal { seal, reply } => {
+                    let _ = reply.send(self.seal(&seal));
                 }
                 Command::Cut { up_to, reply } => {
                     let _ = reply.send(self.writer.cut(up_to));
@@ -283,13 +293,21 @@ impl LogThread {
         }
     }
 
-    fn seal(&mut self, everything: bool) -> Result<Sealed, StorageError> {
+    fn seal(&mut self, seal: &Seal) -> Result<Sealed, StorageError> {
+        let everything = !matches!(seal, Seal::Large);
+        if let Seal::BeforeErasing { .. } = seal {
+            // What is appended from here on is not in one segment with what was before.
+            self.writer.rotate()?;
+        }
         let now = (self.shared.options.clock)();
         let half = self.shared.options.memtable_bytes / 2;
         let mut sealed = self.shared.change(|state| -> Result<Sealed, StorageError> {
             state.seal(Table::Events, now)?;
             if everything || state.metrics.row_bytes() > half {
                 state.seal(Table::Metrics, now)?;
+            }
+            if let Seal::BeforeErasing { tenant: Some(tenant) } = seal {
+                state.metrics.forget(tenant);
             }
             let mut sealed = Sealed::default();
             if everything {

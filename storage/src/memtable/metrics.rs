@@ -126,6 +126,13 @@ impl MetricsMemtable {
             .collect()
     }
 
+    /// Forgets the series of a tenant. Only while there are no rows, which name series by their place.
+    pub(crate) fn forget(&mut self, tenant: &TenantId) {
+        if self.rows == 0 {
+            self.registry.forget(tenant);
+        }
+    }
+
     /// Takes the rows out; the series stay known. Returns them with their size.
     pub(crate) fn seal(&mut self, now: UnixNanos) -> Result<(Vec<RecordBatch>, usize), ArrowError> {
         let batches = self.batches()?;

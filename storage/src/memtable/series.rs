@@ -78,9 +78,18 @@ impl Registry {
         if !self.slots.iter().any(|known| now.0.saturating_sub(known.seen.0) > IDLE_NANOS) {
             return;
         }
+        self.retain(|known| now.0.saturating_sub(known.seen.0) <= IDLE_NANOS);
+    }
+
+    /// Forgets the series of a tenant. Slots change.
+    pub(crate) fn forget(&mut self, tenant: &TenantId) {
+        self.retain(|known| known.tenant != *tenant);
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Known) -> bool) {
         let slots = std::mem::take(&mut self.slots);
         *self = Self::default();
-        for known in slots.into_iter().filter(|known| now.0.saturating_sub(known.seen.0) <= IDLE_NANOS) {
+        for known in slots.into_iter().filter(keep) {
             *self.per_tenant.entry(known.tenant.clone()).or_default() += 1;
             self.insert(known);
         }

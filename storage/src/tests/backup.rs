@@ -110,7 +110,9 @@ async fn restore_points_share_files_and_those_nobody_needs_are_deleted() {
     restore(&backup, &other, None, |_| ()).await.unwrap();
     assert_eq!(held(&other).await, now);
     // The directory is a set of Delta tables with the newest rows.
-    let (_, chunks) = crate::delta::DeltaLog::open(whence_schema::Table::Events, &backup, None, false).await.unwrap();
+    let access = crate::delta::Access::Read;
+    let opened = crate::delta::DeltaLog::open(whence_schema::Table::Events, &backup, None, access).await.unwrap();
+    let chunks = opened.chunks;
     assert_eq!(chunks.iter().map(|chunk| chunk.rows).sum::<u64>(), now.spans.len() as u64);
 }
 

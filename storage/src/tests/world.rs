@@ -203,6 +203,7 @@ pub(super) fn options(path: &Path) -> StoreOptions {
         segment_bytes: 4_096,
         flush_interval: Duration::from_secs(3_600),
         compaction: false,
+        grace: Duration::ZERO,
         clock: || UnixNanos(START + 8 * MINUTE),
         ..StoreOptions::default()
     }
