@@ -5,6 +5,7 @@ pub(crate) mod removals;
 
 use crate::StorageError;
 use crate::assets::{self, Asset, AssetKey, Assets};
+use crate::delta::LinksNumber;
 use crate::files::fsync_file;
 use crate::flush::blocking;
 use crate::ledger::{Counts, Entries, LedgerKey};
@@ -62,6 +63,8 @@ impl RowCounts {
 const OFFSET: &str = "offset";
 const SERIES: &str = "series";
 const CORRELATOR: &str = "correlator";
+/// Before the number of a state of the correlator that goes with a Delta commit of links.
+const LINKS: &str = "links ";
 
 impl Control {
     /// Opens or makes `control.db` below `root` and brings its schema up to date.
@@ -139,6 +142,40 @@ impl Control {
         }
     }
 
+    /// Saves the correlator's state at `offset` under `number`, beside those of attempts since `committed`.
+    pub(crate) async fn save_links_state(
+        &self,
+        number: LinksNumber,
+        committed: LinksNumber,
+        offset: LogOffset,
+        state: &[u8],
+    ) -> Result<(), StorageError> {
+        let value = [&offset.0.to_le_bytes(), state].concat();
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("DELETE FROM state WHERE name > ? AND name < ?")
+            .bind(LINKS)
+            .bind(links_name(committed))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("INSERT OR REPLACE INTO state VALUES (?, ?)")
+            .bind(links_name(number))
+            .bind(value)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The correlator's state that was saved under `number`, and the offset it belongs to.
+    pub(crate) async fn links_state(&self, number: LinksNumber) -> Result<Option<(LogOffset, Vec<u8>)>, StorageError> {
+        let mut connection = self.pool.acquire().await?;
+        let value = read_state(&mut connection, &links_name(number)).await?;
+        Ok(value.and_then(|value| {
+            let (offset, state) = value.split_first_chunk()?;
+            Some((LogOffset(u64::from_le_bytes(*offset)), state.to_vec()))
+        }))
+    }
+
     /// Saves everything sealed up to its offset in one transaction.
     pub(crate) async fn save(&self, unsaved: &Unsaved) -> Result<(), StorageError> {
         let saved = self.try_save(unsaved).await;
@@ -161,6 +198,12 @@ impl Control {
         for (key, asset) in &unsaved.assets {
             save_asset(&mut transaction, key, asset).await?;
         }
+        // From here on the state of the correlator is the one saved now.
+        sqlx::query("DELETE FROM state WHERE name > ? AND name < ?")
+            .bind(LINKS)
+            .bind(links_name(LinksNumber(u64::MAX)))
+            .execute(&mut *transaction)
+            .await?;
         let offset = unsaved.offset.0.to_le_bytes().to_vec();
         let states = [(OFFSET, Some(&offset)), (SERIES, unsaved.series.as_ref()), (CORRELATOR, correlator.as_ref())];
         for (name, value) in states {
@@ -271,6 +314,11 @@ impl Control {
     pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// In the order of the numbers.
+fn links_name(number: LinksNumber) -> String {
+    format!("{LINKS}{:020}", number.0)
 }
 
 async fn read_state(connection: &mut SqliteConnection, name: &str) -> Result<Option<Vec<u8>>, StorageError> {

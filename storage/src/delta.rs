@@ -41,10 +41,16 @@ use url::Url;
 use whence_schema::{Table, UnixNanos};
 
 const APPLICATION: &str = "whence";
+/// Version of this application transaction: a [`LinksNumber`].
+const LINKS_APPLICATION: &str = "whence.links";
 /// Pause before a bucket is asked again what became of a commit.
 const SETTLE_PAUSE: Duration = Duration::from_secs(2);
 /// Chunks uploaded at a time.
 const UPLOADS: usize = 4;
+
+/// Number of a state of the correlator, under which it is saved before the links that go with it are committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct LinksNumber(pub(crate) u64);
 
 /// What [`DeltaLog::open`] found.
 #[derive(Debug)]
@@ -72,6 +78,8 @@ pub(crate) struct DeltaLog {
     remote: Option<Arc<Remote>>,
     /// Offset of the last commit that added rows.
     offset: Arc<AtomicU64>,
+    /// Number of the correlator's state at the last commit that carried one.
+    links: LinksNumber,
     log: Arc<Mutex<Log>>,
 }
 
@@ -132,6 +140,7 @@ impl DeltaLog {
         };
         let offset = log.read_offset().await?;
         let retired = if tidy { log.retired(&chunks, now).await? } else { Vec::new() };
+        let links = LinksNumber(log.read_transaction(LINKS_APPLICATION).await?);
         if tidy {
             delete_orphans(&folder, chunks.iter().chain(retired.iter().map(|(_, chunk)| chunk)))?;
         }
@@ -141,7 +150,8 @@ impl DeltaLog {
                 log.tidy_bucket(remote.clone(), chunks.iter().chain(retired.iter().map(|(_, chunk)| chunk)));
             }
         }
-        let log = Self { table, folder, remote, offset: Arc::new(offset.0.into()), log: Arc::new(Mutex::new(log)) };
+        let log =
+            Self { table, folder, remote, links, offset: Arc::new(offset.0.into()), log: Arc::new(Mutex::new(log)) };
         Ok(OpenedTable { log, chunks, retired })
     }
 
@@ -200,9 +210,20 @@ impl DeltaLog {
         Ok(())
     }
 
-    /// Publishes new chunks together with the offset up to which rows are now in chunks. On failure they may be
-    /// published all the same, and can be given again.
-    pub(crate) async fn add(&self, chunks: &[Arc<Chunk>], offset: LogOffset) -> Result<(), StorageError> {
+    /// Which of the saved states of the correlator the links in this table go with, as it was when opened.
+    pub(crate) fn links(&self) -> LinksNumber {
+        self.links
+    }
+
+    /// Publishes new chunks together with the offset up to which rows are now in chunks, and the number of the
+    /// correlator's state that goes with them, if they are links. On failure they may be published all the same, and can
+    /// be given again.
+    pub(crate) async fn add(
+        &self,
+        chunks: &[Arc<Chunk>],
+        offset: LogOffset,
+        links: Option<LinksNumber>,
+    ) -> Result<(), StorageError> {
         self.upload(chunks).await?;
         let mut log = self.log.lock().await;
         let mut chunks = chunks.to_vec();
@@ -215,7 +236,7 @@ impl DeltaLog {
             }
         }
         let actions = chunks.iter().map(|chunk| Action::Add(add_action(chunk, true))).collect();
-        if let Err(error) = log.commit(actions, properties(offset), append()).await {
+        if let Err(error) = log.commit(actions, with_links(properties(offset), links), append()).await {
             // A failure behind the commit itself (checkpoint, clean-up, fsync, a lost answer) is none of the commit.
             log.doubtful = true;
             let known = self.offset();
@@ -368,11 +389,15 @@ impl Log {
     }
 
     async fn read_offset(&self) -> Result<LogOffset, StorageError> {
+        Ok(LogOffset(self.read_transaction(APPLICATION).await?))
+    }
+
+    async fn read_transaction(&self, application: &str) -> Result<u64, StorageError> {
         let failed = StorageError::delta(self.table);
         let state = self.delta.snapshot().map_err(&failed)?;
         let log_store = self.delta.log_store();
-        let version = state.snapshot().transaction_version(log_store.as_ref(), APPLICATION).await.map_err(&failed)?;
-        Ok(LogOffset(version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0)))
+        let version = state.snapshot().transaction_version(log_store.as_ref(), application).await.map_err(&failed)?;
+        Ok(version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0))
     }
 
     async fn active(&self) -> Result<HashSet<PathBuf>, StorageError> {
@@ -464,6 +489,12 @@ fn take_stock(remote: &Remote, chunks: &[Arc<Chunk>]) {
 fn properties(offset: LogOffset) -> CommitProperties {
     CommitProperties::default()
         .with_application_transaction(Transaction::new(APPLICATION, i64::try_from(offset.0).unwrap_or(i64::MAX)))
+}
+
+fn with_links(properties: CommitProperties, links: Option<LinksNumber>) -> CommitProperties {
+    let Some(LinksNumber(number)) = links else { return properties };
+    let number = i64::try_from(number).unwrap_or(i64::MAX);
+    properties.with_application_transaction(Transaction::new(LINKS_APPLICATION, number))
 }
 
 fn append() -> DeltaOperation {

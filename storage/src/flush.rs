@@ -4,7 +4,8 @@
 //! flush    seal events (and large metrics) -> write chunks -> they take the place of the sealed rows for queries
 //! commit   1 seal all tables at log offset O, tell the tail
 //!          2 write chunks of events and metrics; wait for the correlator; write chunks of correlations
-//!          3 Delta commit of each table that has new chunks, with O
+//!          3 Delta commit of each table that has new chunks, with O; before that of links, the correlator's state into
+//!            SQLite under a number that the Delta commit carries
 //!          4 digests of the records up to O into the duplicate journal, fsync
 //!          5 SQLite, one transaction: ledger, assets, state of series and correlator, O
 //!          6 delete log segments that hold nothing beyond O
@@ -15,9 +16,11 @@
 //! their rows come back from the log.
 //!
 //! A crash between any two steps loses and doubles nothing, because replay begins behind the O of step 5 and each part
-//! knows its own O: the rows of a table are put into its memtable only behind the O of its Delta commit; series and
-//! correlator, which are at the O of step 5, see every record from there on, but make no rows and no links up to the O
-//! of their table. Digests are in the journal (step 4) or in the log (before step 6), or both.
+//! knows its own O: the rows of a table are put into its memtable only behind the O of its Delta commit; series, which
+//! are at the O of step 5, see every record from there on, but make no rows up to the O of their table. The correlator
+//! starts with the state that goes with the links in the table (which may be newer than step 5, and even of the same O,
+//! when links came from look-ups alone), and sees the records behind it. Digests are in the journal (step 4) or in the
+//! log (before step 6), or both.
 //!
 //! A step that fails (disk full) leaves everything before it as it is; the next commit takes up what was left, at a
 //! later O.
@@ -25,7 +28,7 @@
 use crate::chunk::writer::write_chunks;
 use crate::compaction::Joining;
 use crate::control::{Control, Unsaved};
-use crate::delta::DeltaLog;
+use crate::delta::{DeltaLog, LinksNumber};
 use crate::digests::{DigestJournal, ServingSeconds};
 use crate::erase::Basis;
 use crate::jobs::{JobKind, JobRun};
@@ -100,6 +103,9 @@ pub(crate) struct ChunkWriter {
     /// Chunks not yet in a Delta commit, by table.
     uncommitted: [Vec<Arc<Chunk>>; 3],
     unsaved: Unsaved,
+    /// Of the state of the correlator that goes with the links in the table, and the last one given to any.
+    links_committed: LinksNumber,
+    links_given: LinksNumber,
     last_commit: Instant,
     /// Since when there has been something to commit.
     dirty_since: Option<Instant>,
@@ -135,6 +141,7 @@ pub(crate) struct Parts {
 impl ChunkWriter {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = Instant::now();
+        let links_committed = parts.tables[Table::Correlations as usize].links();
         Self {
             shared: parts.shared,
             log: parts.log,
@@ -146,6 +153,8 @@ impl ChunkWriter {
             started: std::time::Instant::now(),
             uncommitted: [const { Vec::new() }; 3],
             unsaved: Unsaved::default(),
+            links_committed,
+            links_given: links_committed,
             last_commit: now,
             dirty_since: None,
             retry_at: now,
@@ -359,13 +368,23 @@ impl ChunkWriter {
         let sealed = self.uncommitted.clone();
         for ((table, point), chunks) in Table::ALL.into_iter().zip(points).zip(sealed) {
             if !chunks.is_empty() {
+                let links = if table == Table::Correlations { self.save_links_state(offset).await? } else { None };
                 let (log, added) = (self.tables[table as usize].clone(), chunks.clone());
-                self.relieving(async move { log.add(&added, offset).await }).await?;
+                self.relieving(async move { log.add(&added, offset, links).await }).await?;
+                self.links_committed = links.unwrap_or(self.links_committed);
                 self.uncommitted[table as usize].retain(|chunk| !chunks.iter().any(|other| Arc::ptr_eq(other, chunk)));
             }
             self.crash_point(point)?;
         }
         Ok(())
+    }
+
+    /// Saves what the correlator needs to go on from the links that are to be committed next.
+    async fn save_links_state(&mut self, offset: LogOffset) -> Result<Option<LinksNumber>, StorageError> {
+        let Some(state) = &self.unsaved.correlator else { return Ok(None) };
+        self.links_given.0 += 1;
+        self.control.save_links_state(self.links_given, self.links_committed, offset, state).await?;
+        Ok(Some(self.links_given))
     }
 
     /// Waits for work that may take as long as a bucket wants, and frees memory meanwhile.

@@ -45,6 +45,8 @@ pub(crate) struct Offsets {
     pub(crate) events: LogOffset,
     pub(crate) metrics: LogOffset,
     pub(crate) correlations: LogOffset,
+    /// Of the correlator's state.
+    pub(crate) tail: LogOffset,
 }
 
 /// What remains to be replayed. Appends are refused as retryable until [`run`](Self::run) has ended well.

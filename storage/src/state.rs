@@ -76,10 +76,12 @@ pub(crate) struct Emit {
     pub(crate) events: bool,
     pub(crate) metrics: bool,
     pub(crate) links: bool,
+    /// False for what the correlator's state has seen.
+    pub(crate) tail: bool,
 }
 
 impl Emit {
-    pub(crate) const ALL: Self = Self { events: true, metrics: true, links: true };
+    pub(crate) const ALL: Self = Self { events: true, metrics: true, links: true, tail: true };
 }
 
 /// A request to be applied.

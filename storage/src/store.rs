@@ -169,8 +169,10 @@ impl Store {
         let active = active_paths(opened.each_ref().map(|table| &table.chunks[..]));
         control.settle(|path| active.contains(path)).await?;
         let retired = opened.iter().flat_map(|table| table.retired.clone()).collect();
+        let links_state = control.links_state(opened[2].log.links()).await?.filter(|(offset, _)| *offset >= saved);
         let offsets = Offsets {
             saved,
+            tail: links_state.as_ref().map_or(saved, |(offset, _)| *offset),
             events: opened[0].log.offset().max(saved),
             metrics: opened[1].log.offset().max(saved),
             correlations: opened[2].log.offset().max(saved),
@@ -187,7 +189,10 @@ impl Store {
                 reason: "the state of metric series is of an unknown form: use the whence that wrote it".to_owned(),
             })?;
         }
-        let correlator_state = control.correlator().await?;
+        let correlator_state = match links_state {
+            Some((_, state)) => Some(state),
+            None => control.correlator().await?,
+        };
         let shared = Arc::new(Shared {
             remote,
             memory: Memory::new(options.memory_bytes),

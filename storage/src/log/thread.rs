@@ -236,7 +236,7 @@ impl LogThread {
         let tenant = application.tenant.clone();
         let limit = self.shared.options.series_limit;
         let rows = self.shared.change(|state| state.apply(offset, application, limit, emit))?;
-        if let Some(rows) = rows {
+        if let Some(rows) = rows.filter(|_| emit.tail) {
             let bytes = match &rows {
                 TailRows::Events(batch) => batch_bytes(batch),
                 TailRows::Exemplars(links) => links.len() * 80,

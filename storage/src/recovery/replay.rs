@@ -158,6 +158,7 @@ impl Recovery {
                 events: offset > self.offsets.events,
                 metrics: offset > self.offsets.metrics,
                 links: offset > self.offsets.correlations,
+                tail: offset > self.offsets.tail,
             };
             if self.log.send(Command::Replay { offset, record, emit, reservation }).is_err() {
                 break;
