@@ -8,6 +8,8 @@ mod crash;
 mod erase;
 mod faults;
 mod faulty_disk;
+mod fixtures;
+mod large_log;
 mod log_faults;
 mod lookup;
 mod model;

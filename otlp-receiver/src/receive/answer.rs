@@ -90,6 +90,24 @@ impl RpcStatus {
 mod tests {
     use super::*;
 
+    /// A sender that is told otherwise drops its data.
+    #[test]
+    fn a_disk_that_fails_or_is_full_and_a_poisoned_log_are_unavailable_with_a_time_to_come_back() {
+        use whence_storage::StorageError;
+        let file = |kind: std::io::ErrorKind| StorageError::File {
+            action: "write",
+            path: "00000000000000000001.log".into(),
+            source: std::io::Error::from(kind),
+        };
+        let full = file(std::io::ErrorKind::StorageFull);
+        for error in [full, file(std::io::ErrorKind::Other), StorageError::LogPoisoned("EIO".to_owned())] {
+            let said = error.to_string();
+            let status = RpcStatus::of(&IngestError::Storage(error));
+            assert_eq!((status.code, status.details.len()), (code::UNAVAILABLE, 1), "{said}");
+            assert!(status.message.contains(&said));
+        }
+    }
+
     #[test]
     fn a_long_message_is_cut_at_a_character() {
         let text = shortened("é".repeat(MAX_MESSAGE_BYTES));

@@ -1,0 +1,40 @@
+//! A log far larger than memory is replayed within the memory limit.
+
+use super::world::{Sent, open, options, request};
+use crate::{StoreOptions, verify};
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_many_times_the_memory_is_replayed_within_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = StoreOptions {
+        durability: crate::Durability::Os,
+        segment_bytes: 256 << 10,
+        commit_interval: Duration::from_secs(3_600),
+        ..options(folder.path())
+    };
+    let world = open(roomy.clone()).await.unwrap();
+    let blocks = 400;
+    for block in 0..blocks {
+        let spans = Sent::Spans((block * 100 + 1..block * 100 + 101).map(|id| (id, 0, (id % 60) as i64)).collect());
+        world.store.append(request(&spans, 0)).await.unwrap();
+    }
+    let in_memory = world.statistics().memory_peak_bytes;
+    world.kill().await;
+
+    let limit = in_memory / 16;
+    let small = StoreOptions {
+        memory_bytes: limit as usize,
+        memtable_bytes: limit as usize / 8,
+        commit_interval: Duration::ZERO,
+        ..roomy
+    };
+    let world = open(small).await.unwrap();
+    let statistics = world.statistics();
+    assert_eq!((world.report.requests, world.report.damage.len()), (blocks, 0));
+    assert!(statistics.flushes > 4 && statistics.commits > 0, "{statistics:?}");
+    assert!(statistics.memory_peak_bytes <= limit, "{statistics:?}");
+    assert_eq!(world.totals().await.spans, (1..blocks * 100 + 1).collect::<Vec<_>>());
+    world.close().await;
+    assert_eq!(verify(folder.path()).await.unwrap().problems, Vec::<String>::new());
+}
