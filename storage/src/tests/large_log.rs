@@ -36,5 +36,5 @@ async fn a_log_of_many_times_the_memory_is_replayed_within_the_limit() {
     assert!(statistics.memory_peak_bytes <= limit, "{statistics:?}");
     assert_eq!(world.totals().await.spans, (1..blocks * 100 + 1).collect::<Vec<_>>());
     world.close().await;
-    assert_eq!(verify(folder.path()).await.unwrap().problems, Vec::<String>::new());
+    assert_eq!(verify(folder.path(), |_| ()).await.unwrap().problems, Vec::<String>::new());
 }
