@@ -20,13 +20,17 @@ const MOST_MAPPERS: usize = 8;
 /// How often the reader looks whether there is room in memory again.
 const ROOM_INTERVAL: Duration = Duration::from_millis(5);
 
+/// Bytes that a request takes on its way, for each byte of its body: itself, its rows, and those rows waiting for the
+/// correlator while they are in a memtable.
+const ROWS_PER_BODY: usize = 4;
+
 type Map<'a> = &'a (dyn Fn(LoggedRequest) -> Result<MappedRequest, String> + Sync);
 
 /// A record on its way to be mapped.
 struct Read {
     offset: LogOffset,
     record: Record,
-    /// For the request's bytes.
+    /// For the request and the rows it will be.
     reservation: Reservation,
 }
 
@@ -100,8 +104,9 @@ impl Recovery {
                     return ControlFlow::Continue(());
                 }
                 done.requests += u64::from(matches!(record, Record::Request(_)));
-                closed = !self.wait_for_room() || {
-                    let reservation = self.shared.memory.reserve(body_bytes(&record));
+                let bytes = body_bytes(&record).saturating_mul(ROWS_PER_BODY);
+                closed = !self.wait_for_room(bytes) || {
+                    let reservation = self.shared.memory.reserve(bytes);
                     inputs.next().is_none_or(|input| input.send(Read { offset, record, reservation }).is_err())
                 };
                 if done.bytes >= told + PROGRESS_BYTES {
@@ -123,10 +128,16 @@ impl Recovery {
         Ok(report)
     }
 
-    /// Waits until rows have gone to chunks; false when the store is closed. Only the reader waits, so that what has
-    /// been read is always on its way out of memory.
-    fn wait_for_room(&self) -> bool {
-        while self.shared.memory.used() > self.shared.memory.limit() / 4 * 3 {
+    /// Waits until rows have gone to chunks and there is room for `bytes`; false when the store is closed. Only the
+    /// reader waits, so that what has been read is always on its way out of memory; and only while more than half is
+    /// taken, for below that nothing is written to chunks.
+    fn wait_for_room(&self, bytes: usize) -> bool {
+        let memory = &self.shared.memory;
+        let full = || {
+            let used = memory.used();
+            used > memory.limit() / 2 && used.saturating_add(bytes) > memory.limit() / 4 * 3
+        };
+        while full() {
             if self.shared.closed.load(Ordering::Acquire) {
                 return false;
             }
