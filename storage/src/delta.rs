@@ -117,7 +117,7 @@ impl DeltaLog {
             Some(remote) => bucket_table(remote, table).map_err(&failed)?,
             None => {
                 let url = deltalake::ensure_table_uri(folder.to_string_lossy()).map_err(&failed)?;
-                DeltaTable::try_from_url(url).await.map_err(&failed)?
+                local_table(url).map_err(&failed)?
             }
         };
         let exists = match &remote {
@@ -180,7 +180,7 @@ impl DeltaLog {
             Some(remote) => bucket_table(remote, self.table).map_err(&failed)?,
             None => {
                 let url = deltalake::ensure_table_uri(self.folder.to_string_lossy()).map_err(&failed)?;
-                DeltaTable::try_from_url(url).await.map_err(&failed)?
+                local_table(url).map_err(&failed)?
             }
         };
         delta.load_version(version).await.map_err(&failed)?;
@@ -341,6 +341,9 @@ impl Log {
         if tidy && self.remote.is_some() {
             self.fence().await?;
         }
+        // Everything that is read from a checkpoint is read here, where one that is damaged can be done without.
+        self.read_offset().await?;
+        self.removed().await?;
         self.chunks().await
     }
 
@@ -450,6 +453,11 @@ async fn upload_one(remote: Arc<Remote>, chunk: Arc<Chunk>) -> Result<(), Storag
     remote.upload(&chunk.path).await?;
     chunk.is_in(&remote);
     Ok(())
+}
+
+/// A table in a local folder, not loaded yet.
+fn local_table(url: Url) -> Result<DeltaTable, DeltaTableError> {
+    DeltaTableBuilder::from_url(url)?.build()
 }
 
 /// A table in a bucket, not loaded yet.

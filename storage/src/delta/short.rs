@@ -1,8 +1,7 @@
 //! Keeping a local Delta log short, and reading it when a checkpoint cannot be read; the grace of removed files.
 
-use super::Log;
+use super::{Log, local_table};
 use crate::{Chunk, StorageError};
-use deltalake::DeltaTable;
 use futures::TryStreamExt;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -89,12 +88,15 @@ impl Log {
             let _ = std::fs::remove_file(&hint);
             let failed = StorageError::delta(self.table);
             let url = deltalake::ensure_table_uri(self.folder.to_string_lossy()).map_err(&failed)?;
-            self.delta = DeltaTable::try_from_url(url).await.map_err(&failed)?;
+            self.delta = local_table(url).map_err(&failed)?;
             let path = checkpoint.path.display();
-            if let Ok(chunks) = self.load(true).await {
-                tracing::error!(%path, %error, "checkpoint unreadable: read from the commits instead");
-                self.checkpoint = newest_checkpoint(&self.folder)?;
-                return Ok(chunks);
+            match self.load(true).await {
+                Ok(chunks) => {
+                    tracing::error!(%path, %error, "checkpoint unreadable: read from the commits instead");
+                    self.checkpoint = newest_checkpoint(&self.folder)?;
+                    return Ok(chunks);
+                }
+                Err(error) => tracing::warn!(%error, "nor can the Delta log be read without checkpoint {path}"),
             }
             aside.push((checkpoint.path, damaged));
         }
@@ -104,25 +106,33 @@ impl Log {
         Err(error)
     }
 
+    /// Files that the log has removed, and when.
+    pub(super) async fn removed(&self) -> Result<Vec<(PathBuf, UnixNanos)>, StorageError> {
+        let failed = StorageError::delta(self.table);
+        let mut removed = Vec::new();
+        if self.grace.is_zero() {
+            return Ok(removed);
+        }
+        let log_store = self.delta.log_store();
+        let mut tombstones = self.delta.snapshot().map_err(&failed)?.all_tombstones(log_store.as_ref());
+        while let Some(tombstone) = tombstones.try_next().await.map_err(&failed)? {
+            let at = tombstone.deletion_timestamp().unwrap_or(0).saturating_mul(1_000_000);
+            removed.push((self.folder.join(tombstone.path().as_ref()), UnixNanos(at)));
+        }
+        Ok(removed)
+    }
+
     /// Files that the log has removed, whose grace has not ended at `now`, with the moment it ends.
     pub(super) async fn retired(
         &self,
         chunks: &[Arc<Chunk>],
         now: UnixNanos,
     ) -> Result<Vec<(UnixNanos, Arc<Chunk>)>, StorageError> {
-        let mut retired = Vec::new();
-        if self.grace.is_zero() {
-            return Ok(retired);
-        }
         let grace = i64::try_from(self.grace.as_nanos()).unwrap_or(i64::MAX);
         let active: HashSet<&Path> = chunks.iter().map(|chunk| chunk.path.as_path()).collect();
-        let failed = StorageError::delta(self.table);
-        let log_store = self.delta.log_store();
-        let mut tombstones = self.delta.snapshot().map_err(&failed)?.all_tombstones(log_store.as_ref());
-        while let Some(tombstone) = tombstones.try_next().await.map_err(&failed)? {
-            let removed_at = tombstone.deletion_timestamp().unwrap_or(0).saturating_mul(1_000_000);
-            let until = UnixNanos(removed_at.saturating_add(grace));
-            let path = self.folder.join(tombstone.path().as_ref());
+        let mut retired = Vec::new();
+        for (path, at) in self.removed().await? {
+            let until = UnixNanos(at.0.saturating_add(grace));
             let there = self.remote.is_some() || path.is_file();
             if until > now
                 && there
