@@ -6,10 +6,12 @@
 #   ROTEL=/path/to/rotel-agent      sends the same load to rotel (Python package `rotel`), which throws it away, in turns
 #                                   with Whence, so that the ratio is of one machine in one minute
 #   OTLPLOAD=/path/to/otlpload      sends with that generator instead of `whence load`
-# Figures are medians of the rounds. The disk is measured after the server has written everything to chunks and stopped.
+# Figures are medians of the rounds. The disk is measured after the server has written everything to chunks and stopped,
+# with no grace for replaced files, which would lie beside what replaced them for another minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . benches/server.sh
+SETTINGS="--set exporters.hypertables.grace=0s ${SETTINGS:-}"
 items=${1:-2000000}
 rounds=${2:-3}
 work=$(mktemp -d)

@@ -318,7 +318,7 @@ impl ChunkWriter {
         let run = self.shared.begin_job(JobKind::Flush);
         let outcome = self.commit_steps(seal).await;
         let committed = |()| format!("committed up to log offset {}", self.shared.state.lock().saved.0);
-        self.shared.end_job(&run, outcome.as_ref().map(|done| committed(*done)));
+        self.shared.end_job(&run, outcome.as_ref().map(|()| committed(())));
         outcome
     }
 

@@ -118,12 +118,12 @@ pub(crate) fn scan_bytes(
                 expected = expected.next();
             }
             Frame::Bad(bytes, reason) => {
-                bad.get_or_insert_with(|| (at, reason, expected));
+                bad.get_or_insert((at, reason, expected));
                 at += bytes;
                 expected = expected.next();
             }
             Frame::End(reason) => {
-                bad.get_or_insert_with(|| (at, reason, expected));
+                bad.get_or_insert((at, reason, expected));
                 break;
             }
         }

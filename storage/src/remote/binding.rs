@@ -158,6 +158,8 @@ fn write_file(folder: &Path, text: &[u8]) -> Result<(), StorageError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
     use super::*;
     use object_store::memory::InMemory;
     use std::sync::Arc;

@@ -146,7 +146,10 @@ impl Remote {
             let waited = upload.wait_for_capacity(PARTS).await;
             let outcome = match (read, waited) {
                 (Ok(0), Ok(())) => break,
-                (Ok(_), Ok(())) => Ok(upload.put(part.into())),
+                (Ok(_), Ok(())) => {
+                    upload.put(part.into());
+                    Ok(())
+                }
                 (Err(error), _) => Err(StorageError::file("read", path)(error)),
                 (_, Err(error)) => Err(self.failed("write", key)(error)),
             };
