@@ -175,6 +175,8 @@ fn parse(text: &str) -> Result<(Url, Path), StorageError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
     use super::*;
     use object_store::memory::InMemory;
     use whence_schema::Table;
