@@ -15,16 +15,16 @@
 //! requests that say they are JSON, which no page in a browser can send elsewhere unasked. It lives here, beside the
 //! wiring, because it is about the store and the process as a whole: the query crate only answers queries.
 
+use crate::same_host;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{Method, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,31 +60,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/admin/verify", post(verify))
         .route("/v1/admin/backup", post(backup))
         .route("/v1/admin/restore", post(restore))
-        .layer(middleware::from_fn(from_this_host_only))
+        .layer(middleware::from_fn(same_host::only))
         .with_state(admin)
-}
-
-async fn from_this_host_only(ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request, next: Next) -> Response {
-    match refused(peer, &request) {
-        Some((status, message)) => refusal(status, message),
-        None => next.run(request).await,
-    }
-}
-
-fn refused(peer: SocketAddr, request: &Request) -> Option<(StatusCode, &'static str)> {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !peer.ip().to_canonical().is_loopback() || !names_this_host(header(header::HOST)) {
-        return Some((StatusCode::FORBIDDEN, "this is answered on the server's own host only: run the command there"));
-    }
-    let json = header(header::CONTENT_TYPE).starts_with("application/json");
-    (request.method() != Method::GET && !json)
-        .then_some((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the request as application/json"))
-}
-
-fn names_this_host(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn refusal(status: StatusCode, message: &str) -> Response {
@@ -188,19 +165,4 @@ async fn run(
     drop(permit);
     // Nobody may be listening any more.
     let _ = lines.send_timeout(last, Duration::from_secs(5)).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_of_this_host_are_accepted() {
-        for own in ["127.0.0.1:4319", "localhost", "localhost:4319", "[::1]:4319", "[::1]"] {
-            assert!(names_this_host(own), "{own}");
-        }
-        for other in ["", "example.com:4319", "192.168.0.1:4319", "localhost.example.com", "127.0.0.1.example.com:80"] {
-            assert!(!names_this_host(other), "{other}");
-        }
-    }
 }

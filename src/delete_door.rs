@@ -5,11 +5,12 @@
 //! the same without dry_run                                                              -> {"rows": {...}, "chunks": ...}
 //! ```
 
+use crate::same_host;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use whence_query::QueryEngine;
@@ -28,9 +29,12 @@ struct Request {
     dry_run: bool,
 }
 
-/// The route. A body of another type than JSON is refused, so no web page can send one unasked.
+/// The route; to be served with the address of the peer.
 pub fn router(store: Store, engine: QueryEngine) -> Router {
-    Router::new().route("/v1/delete", post(delete)).with_state((store, engine))
+    Router::new()
+        .route("/v1/delete", post(delete))
+        .layer(middleware::from_fn(same_host::only))
+        .with_state((store, engine))
 }
 
 async fn delete(State((store, engine)): State<(Store, QueryEngine)>, Json(request): Json<Request>) -> Response {

@@ -10,6 +10,7 @@ mod health;
 mod http_client;
 mod pipeline;
 mod progress;
+mod same_host;
 mod shutdown;
 mod table_functions;
 

@@ -8,6 +8,7 @@
 mod backup;
 mod clients;
 mod crash;
+mod delete;
 mod demo;
 mod foreign;
 mod full_disk;
