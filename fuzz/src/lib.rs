@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod log;
+
+pub(crate) use log::StorageError;
+pub(crate) use log::disk::Disk;
+
 use bytes::Bytes;
 use prost::Message;
 use std::sync::LazyLock;

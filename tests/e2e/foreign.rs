@@ -147,8 +147,8 @@ fn deltalake_polars_and_duckdb_read_what_sql_shows_also_late_compacted_and_while
     let expected = own(&server);
     assert!(server.terminate(WITHIN).success());
     agree(&expected, &home, "after the stop");
-    let server = Server::start(&home);
-    // Read again only when no file goes away any more.
+    // Read again only when no file goes away any more, which replaced ones would do after a minute.
+    let server = Server::start_with(&home, &["exporters.hypertables.grace=0s"]);
     eventually(
         WITHIN,
         || ["events", "metrics", "correlations"].map(|table| chunk_files(&home, table)),
