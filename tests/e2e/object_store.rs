@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const WITHIN: Duration = Duration::from_secs(60);
+/// Long, for machines that have much else to do: rows may first go to chunks a minute after they came.
+const WITHIN: Duration = Duration::from_secs(180);
 /// Log records of a request; large enough that memtables fill up within seconds.
 const RECORDS: u64 = 200;
 
@@ -162,6 +163,10 @@ fn a_bucket_that_fails_under_load_is_ridden_out_and_everything_is_committed_once
         let faults = [Fault::Away, Fault::Errors, Fault::AnswersLost, Fault::Slow(Duration::from_secs(8))];
         for fault in faults {
             bucket.set(fault);
+            if fault == Fault::Away {
+                let failed = || own_metric(&server, "whence_bucket_failed_requests_total");
+                eventually(WITHIN, failed, |failed| *failed >= 1.0);
+            }
             let until = Instant::now() + outage() / faults.len() as u32;
             while Instant::now() < until {
                 assert_eq!(health(&server).status, 200);
@@ -170,7 +175,6 @@ fn a_bucket_that_fails_under_load_is_ridden_out_and_everything_is_committed_once
                 std::thread::sleep(Duration::from_millis(500));
             }
         }
-        assert!(own_metric(&server, "whence_bucket_failed_requests_total") >= 1.0);
         let limit = own_metric(&server, "whence_memory_limit_bytes");
         assert!(own_metric(&server, "whence_memory_bytes") < limit, "memory is freed without the bucket");
         bucket.set(Fault::None);
