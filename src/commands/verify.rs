@@ -28,6 +28,9 @@ impl Verify {
         for problem in &report.problems {
             println!("PROBLEM: {problem}");
         }
+        for note in &report.notes {
+            println!("note: {note}");
+        }
         if report.problems.is_empty() {
             println!("Everything is whole: checksums, chunks, and the ledger balances.");
             return Ok(ExitCode::SUCCESS);

@@ -45,6 +45,9 @@ pub struct VerifyReport {
     pub points: u64,
     /// Everything that is wrong, one sentence each. Empty: all is well.
     pub problems: Vec<String>,
+    /// What is worth knowing and not wrong, such as the end of a log whose server was killed.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// What is to be looked at, all of one log offset.
@@ -214,8 +217,9 @@ fn examine(evidence: &Evidence, report: &(dyn Fn(Progress) + Send + Sync)) -> Re
     }
     (report.spans, report.logs, report.points) = (found.spans, found.logs, found.points);
     evidence.expired.iter().filter(|(name, _)| !active.contains(name)).for_each(|(_, counts)| add(&mut found, counts));
-    for segment in &evidence.segments {
-        let committed = read_segment(evidence, segment, &mut report)?;
+    for (position, segment) in evidence.segments.iter().enumerate() {
+        let is_last = position + 1 == evidence.segments.len();
+        let committed = read_segment(evidence, segment, is_last, &mut report)?;
         add(&mut expected, &committed);
         meter.add(segment.bytes);
     }
@@ -295,7 +299,12 @@ fn damaged_place(chunk: &Chunk) -> Option<String> {
 }
 
 /// Counts good records; returns the items of those that a table has although SQLite does not count them yet.
-fn read_segment(evidence: &Evidence, segment: &Segment, report: &mut VerifyReport) -> Result<RowCounts, StorageError> {
+fn read_segment(
+    evidence: &Evidence,
+    segment: &Segment,
+    is_last: bool,
+    report: &mut VerifyReport,
+) -> Result<RowCounts, StorageError> {
     let mut committed = RowCounts::default();
     let read = scan(&RealDisk, segment, |offset, record, _| {
         report.log_records += 1;
@@ -308,7 +317,15 @@ fn read_segment(evidence: &Evidence, segment: &Segment, report: &mut VerifyRepor
         ControlFlow::Continue(())
     });
     match read {
-        Ok(read) => report.problems.extend(read.damage.iter().map(|damage| damage.sentence(segment))),
+        Ok(read) => {
+            let (notes, problems): (Vec<_>, Vec<_>) =
+                read.damage.iter().partition(|damage| is_last && damage.is_unfinished_write());
+            report.problems.extend(problems.iter().map(|damage| damage.sentence(segment)));
+            report.notes.extend(notes.iter().map(|damage| {
+                let path = segment.path.display();
+                format!("{path}: an unfinished write at byte {}, which was not acknowledged", damage.at)
+            }));
+        }
         Err(StorageError::File { source, .. }) if evidence.running && source.kind() == std::io::ErrorKind::NotFound => {
         }
         Err(error) => return Err(error),

@@ -5,6 +5,9 @@ use crate::{Disk, StorageError};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
+/// Why a record that reaches beyond the end of its file is none.
+pub(crate) const TORN: &str = "a record is torn";
+
 /// A range of a segment that holds no good record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Damage {
@@ -33,6 +36,11 @@ impl Damage {
                 format!("{path}: {reason} at byte {at}: {bytes} bytes left out, records {first} to {} lost", next - 1)
             }
         }
+    }
+
+    /// True for a torn end: how a kill leaves a write that was under way, of a request that nobody was told is stored.
+    pub(crate) fn is_unfinished_write(&self) -> bool {
+        self.is_end() && self.reason == TORN
     }
 
     /// True for a torn or damaged end, behind which nothing could be read.

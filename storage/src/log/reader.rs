@@ -1,7 +1,7 @@
 //! Reading segments: every good record, and what lies between and behind them.
 
 use super::LogOffset;
-use super::damage::Damage;
+use super::damage::{Damage, TORN};
 use super::record::{self, FRAME_BYTES, HEADER_BYTES, HeaderFault, Record};
 use crate::{Disk, StorageError};
 use bytes::Bytes;
@@ -143,7 +143,7 @@ enum Frame {
 }
 
 fn read_frame(reader: &mut impl Read, available: u64, expected: LogOffset) -> std::io::Result<Frame> {
-    let torn = || Ok(Frame::End("a record is torn".to_owned()));
+    let torn = || Ok(Frame::End(TORN.to_owned()));
     let mut frame = [0; FRAME_BYTES];
     if !read_full(reader, &mut frame)? {
         return torn();
