@@ -15,3 +15,9 @@ mod model;
 mod store;
 mod throughput;
 mod world;
+
+/// How many cases a property test runs: so many, or `PROPTEST_CASES` for a soak.
+fn cases(usual: u32) -> proptest::test_runner::Config {
+    let cases = std::env::var("PROPTEST_CASES").map_or(usual, |cases| cases.parse().expect("PROPTEST_CASES: a number"));
+    proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+}

@@ -46,6 +46,7 @@ impl LogWriter {
     ) -> Result<(Self, Vec<Segment>, Vec<String>), StorageError> {
         make_folder(folder)?;
         let mut segments = list_segments(disk.as_ref(), folder)?;
+        remove_unbegun(disk.as_ref(), &mut segments)?;
         let mut damage = Vec::new();
         let mut next = at_least;
         // A segment that could not be begun properly may be empty and stand behind the one that was written to instead.
@@ -195,6 +196,16 @@ impl LogWriter {
             segments: self.finished.len() as u64 + 1,
         }
     }
+}
+
+/// Removes segments without a record that have others behind them. Such a one could not be begun properly, and the one
+/// before it was written to instead: by its name it claims offsets of that one, which would be cut too early.
+fn remove_unbegun(disk: &dyn Disk, segments: &mut Vec<Segment>) -> Result<(), StorageError> {
+    let last = segments.len().saturating_sub(1);
+    for empty in segments.extract_if(..last, |segment| segment.bytes <= HEADER_BYTES as u64) {
+        remove(disk, &empty.path)?;
+    }
+    Ok(())
 }
 
 fn begin_segment(

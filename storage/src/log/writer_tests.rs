@@ -142,3 +142,21 @@ fn cutting_deletes_exactly_the_segments_that_are_not_needed() {
     let (writer, segments, _) = LogWriter::open(&real(), folder.path(), Durability::Fsync, 200, LogOffset(14)).unwrap();
     assert_eq!((writer.next, segments.len()), (LogOffset(14), 0));
 }
+
+#[test]
+fn a_segment_left_empty_by_a_failed_rotation_does_not_cut_the_one_before_it_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut writer, _, _) = open(folder.path());
+    write(&mut writer, 1..3);
+    // The rotation at offset 3 made its file and failed; record 3 went to the segment before.
+    std::fs::write(folder.path().join(format!("{:020}.log", 3)), record::header(LogOffset(3))).unwrap();
+    write(&mut writer, 3..4);
+    writer.rotate().unwrap();
+    write(&mut writer, 4..5);
+    drop(writer);
+    let (mut writer, read, _) = open(folder.path());
+    assert_eq!(read, [1, 2, 3, 4]);
+    writer.cut(LogOffset(2)).unwrap();
+    drop(writer);
+    assert_eq!(open(folder.path()).1, [1, 2, 3, 4], "record 3 is needed still, and with it its segment");
+}

@@ -3,6 +3,7 @@
 //! The disk is underneath log, duplicate journal and chunk files. Delta Lake and SQLite write by themselves: for them
 //! there are the crash points between the steps of a commit.
 
+use super::cases;
 use super::faulty_disk::{Fault, FaultyDisk};
 use super::log_faults::fault;
 use super::world::{Sent, World, open, options, request};
@@ -168,7 +169,7 @@ async fn check(world: &World, acknowledged: &[Sent]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 60, ..cases(24) })]
 
     #[test]
     fn the_store_keeps_what_it_acknowledged_on_a_disk_that_fails_fills_and_forgets(

@@ -1,5 +1,6 @@
 //! The log on a disk that fails, fills and forgets: what was acknowledged is there, at its place, once.
 
+use super::cases;
 use super::faulty_disk::{Fault, FaultyDisk};
 use crate::log::{Counts, LogOffset, LogWriter, Record, scan};
 use crate::{Disk, Durability, StorageError};
@@ -170,7 +171,7 @@ fn run(operations: Vec<Operation>, seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn the_log_keeps_what_it_acknowledged_on_a_disk_that_fails_fills_and_forgets(

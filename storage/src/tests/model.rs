@@ -1,5 +1,6 @@
 //! Random operations on a store and on a model of it.
 
+use super::cases;
 use super::world::{Sent, World, open, options, request};
 use crate::{Appended, StoreOptions, verify};
 use proptest::collection::vec;
@@ -115,7 +116,7 @@ async fn run(operations: Vec<Operation>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 40, ..cases(12) })]
 
     #[test]
     fn the_store_holds_what_the_model_says(operations in vec(operation(), 1..40)) {
