@@ -12,14 +12,14 @@
 //!
 //! Paths are those of the server's host, and the server reads and writes them with its own rights. So this answers
 //! clients on the same host only (by address and by `Host`, against names that others point to this host), and only
-//! requests that say they are JSON, which no page in a browser can send elsewhere unasked. It lives here, beside the
+//! requests that say they are JSON, which no page in a browser can send elsewhere unasked; once there are API keys, with
+//! one of scope admin. It lives here, beside the
 //! wiring, because it is about the store and the process as a whole: the query crate only answers queries.
 
-use crate::same_host;
+use crate::key_door;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -55,13 +55,14 @@ impl Admin {
 
 /// The routes; to be served with the address of the peer.
 pub fn router(admin: Admin) -> Router {
-    Router::new()
+    let keyring = admin.store.keyring().clone();
+    let routes = Router::new()
         .route("/v1/admin/status", get(status))
         .route("/v1/admin/verify", post(verify))
         .route("/v1/admin/backup", post(backup))
         .route("/v1/admin/restore", post(restore))
-        .layer(middleware::from_fn(same_host::only))
-        .with_state(admin)
+        .with_state(admin);
+    key_door::for_operators(routes, keyring)
 }
 
 fn refusal(status: StatusCode, message: &str) -> Response {

@@ -1,5 +1,6 @@
 //! The command line: one module per command.
 
+mod apikey;
 mod backup;
 mod delete;
 mod demo;
@@ -29,7 +30,7 @@ const EXAMPLES: &str = "Examples:
   whence serve --set exporters.hypertables.path=/var/lib/whence
   whence query \"SELECT asset_id, count(*) FROM events GROUP BY 1\"
   psql -h 127.0.0.1 -p 15432 whence
-Log level: WHENCE_LOG=debug";
+Log level: WHENCE_LOG=debug. API key, once the server has keys: WHENCE_API_KEY";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -45,6 +46,8 @@ pub enum Command {
     Query(query::Query),
     /// Erase rows of a tenant for good, on a running server, and prove it.
     Delete(delete::Delete),
+    /// Make, list and revoke API keys, on a running or stopped server.
+    Apikey(apikey::ApiKey),
     /// Check configuration files without starting.
     Validate(validate::Validate),
     /// Prove that data is whole: log, Delta logs, chunks and ledger; of a running server, a stopped one, or a backup.
@@ -85,6 +88,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(command) => command.run().await,
         Command::Query(command) => command.run().await,
         Command::Delete(command) => command.run().await,
+        Command::Apikey(command) => command.run().await,
         Command::Validate(command) => command.run(),
         Command::Verify(command) => command.run().await,
         Command::Backup(command) => command.run().await,

@@ -286,6 +286,8 @@ pub struct Door {
 pub enum Auth {
     /// Everyone who can reach the address.
     None,
+    /// Who has an API key, also before the first was made.
+    Keys,
 }
 
 /// `service`
@@ -298,7 +300,7 @@ pub struct Service {
     pub telemetry: Telemetry,
     /// What flows where, by signal.
     pub pipelines: BTreeMap<String, Pipeline>,
-    /// Must be `none` before an address off loopback is opened to everyone.
+    /// Must be said before an address off loopback is opened. Unset: keys, as soon as there is one.
     pub auth: Option<Auth>,
 }
 
@@ -399,9 +401,9 @@ impl Config {
         Ok(())
     }
 
-    /// Addresses others can reach need a word that everyone may come in.
+    /// Addresses others can reach need a word about who may come in.
     fn validate_exposure(&self) -> Result<(), ConfigError> {
-        if self.service.auth == Some(Auth::None) {
+        if self.service.auth.is_some() {
             return Ok(());
         }
         let protocols = &self.receivers.otlp.protocols;
@@ -413,8 +415,9 @@ impl Config {
             ("extensions.query.pgwire.endpoint", query.pgwire.endpoint),
         ] {
             if !address.ip().is_loopback() {
-                let remedy = "it can be reached from other machines and there are no API keys yet: listen on 127.0.0.1, \
-                              or say `service: { auth: none }` if everyone who reaches it may read and write";
+                let remedy = "it can be reached from other machines: listen on 127.0.0.1, or say `service: { auth: keys }` to \
+                              ask everyone for an API key, or `service: { auth: none }` if everyone who reaches it may \
+                              read and write until the first key is made";
                 return Err(ConfigError::value(key, &address.to_string(), remedy));
             }
         }

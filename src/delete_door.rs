@@ -5,12 +5,12 @@
 //! the same without dry_run                                                              -> {"rows": {...}, "chunks": ...}
 //! ```
 
-use crate::same_host;
+use crate::key_door;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router, middleware};
+use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use whence_query::QueryEngine;
@@ -31,10 +31,8 @@ struct Request {
 
 /// The route; to be served with the address of the peer.
 pub fn router(store: Store, engine: QueryEngine) -> Router {
-    Router::new()
-        .route("/v1/delete", post(delete))
-        .layer(middleware::from_fn(same_host::only))
-        .with_state((store, engine))
+    let keyring = store.keyring().clone();
+    key_door::for_operators(Router::new().route("/v1/delete", post(delete)).with_state((store, engine)), keyring)
 }
 
 async fn delete(State((store, engine)): State<(Store, QueryEngine)>, Json(request): Json<Request>) -> Response {

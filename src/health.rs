@@ -120,6 +120,8 @@ fn metrics_text(sources: &Sources) -> String {
         "Requests that were no OTLP.",
         of(&ingest.undecodable_requests),
     );
+    let unauthenticated = of(&ingest.unauthenticated_requests);
+    metric("whence_receiver_unauthenticated_requests_total", c, "Requests without a good API key.", unauthenticated);
     metric("whence_receiver_refused_requests_total", c, "Requests told to come back.", of(&ingest.refused_requests));
     metric("whence_receiver_stored_items_total", c, "Spans, log records and points stored.", of(&ingest.items_stored));
     metric("whence_receiver_rejected_items_total", c, "Items refused as wrong.", of(&ingest.items_rejected));

@@ -42,7 +42,22 @@ fn base_of(endpoint: &str) -> String {
     if base.contains("://") { base.to_owned() } else { format!("http://{base}") }
 }
 
-async fn answer(base: &str, request: hyper::Request<Full<Bytes>>) -> anyhow::Result<hyper::Response<Incoming>> {
+/// The API key that commands send: from the environment, since other users can see a process's arguments.
+pub fn api_key() -> Option<String> {
+    std::env::var("WHENCE_API_KEY").ok().filter(|key| !key.is_empty())
+}
+
+/// What an answer says went wrong, in either of the forms there are.
+pub fn error_of(answer: &serde_json::Value) -> Option<&str> {
+    let error = &answer["error"];
+    error.as_str().or_else(|| error["message"].as_str())
+}
+
+async fn answer(base: &str, mut request: hyper::Request<Full<Bytes>>) -> anyhow::Result<hyper::Response<Incoming>> {
+    if let Some(key) = api_key() {
+        let value = format!("Bearer {key}").parse().context("WHENCE_API_KEY holds no API key")?;
+        request.headers_mut().insert(hyper::header::AUTHORIZATION, value);
+    }
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     client
         .request(request)
@@ -59,7 +74,7 @@ pub async fn get_json(endpoint: &str, path: &str) -> anyhow::Result<serde_json::
     let body = response.into_body().collect().await?.to_bytes();
     let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     if !status.is_success() {
-        bail!("{base} answered {status}: {}", value["error"].as_str().unwrap_or("is this a Whence server?"));
+        bail!("{base} answered {status}: {}", error_of(&value).unwrap_or("is this a Whence server?"));
     }
     Ok(value)
 }
@@ -104,8 +119,7 @@ pub async fn post_json(endpoint: &str, path: &str, body: &serde_json::Value) -> 
     let body = response.into_body().collect().await?.to_bytes();
     let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     if !status.is_success() {
-        let message = value["error"]["message"].as_str();
-        bail!("{}", message.map_or_else(|| format!("{base} answered {status}"), str::to_owned));
+        bail!("{}", error_of(&value).map_or_else(|| format!("{base} answered {status}"), str::to_owned));
     }
     Ok(value)
 }

@@ -8,6 +8,7 @@ mod config;
 mod delete_door;
 mod health;
 mod http_client;
+mod key_door;
 mod pipeline;
 mod progress;
 mod same_host;

@@ -8,7 +8,7 @@
 //! ```
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, Durability, StorageKind, TenantRetention};
+use crate::config::{Auth, Config, Durability, StorageKind, TenantRetention};
 use crate::health::{Health, Sources, health_router, metrics_router};
 use crate::progress::Bar;
 use crate::shutdown::{self, Late, Named};
@@ -25,7 +25,7 @@ use whence_correlator::{Correlator, CorrelatorOptions, CorrelatorStatistics};
 use whence_otlp_receiver::{Ingest, Mapper, ReceiverLimits, ReceiverOptions, default_rules, serve_grpc, serve_http};
 use whence_query::{QueryEngine, QueryOptions};
 use whence_schema::{Signal, TenantId};
-use whence_storage::{Opened, Recovery, Retention, StorageError, Store, StoreOptions};
+use whence_storage::{Keyring, Opened, Recovery, Retention, StorageError, Store, StoreOptions};
 
 /// Bytes of a memtable at most: enough rows for a chunk that compresses well, few enough to stay small beside the rest.
 const LARGEST_MEMTABLE: usize = 32 << 20;
@@ -64,6 +64,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let http = Reserved::new("receivers.otlp.protocols.http.endpoint", protocols.http.endpoint)?;
 
     let Recovered { store, mapper, correlator, statistics } = open_store(config, &health).await?;
+    tell_who_comes_in(config, store.keyring());
     let (grpc, http) = (grpc.listen()?, http.listen()?);
     let in_flight = (config.exporters.hypertables.memory_mib as u64) << 18;
     let ingest = Ingest::new(store.clone(), mapper, in_flight);
@@ -82,8 +83,37 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let restart = Arc::new(Notify::new());
     let admin = Admin::new(store.clone(), config.exporters.hypertables.folder().to_owned(), restart.clone());
     let doors = open_doors(config, &store, &engine, admin, &answering).await?;
+    let keyring = store.keyring().clone();
+    observers.push(named("last use of API keys", save_last_use(keyring)));
     health.ready(Sources { ingest, store: store.clone(), correlator: statistics });
     Ok(Running { health, store, receiving, answering, receivers, doors, correlator, observers, restart })
+}
+
+/// Asks for keys as configured, and says so.
+fn tell_who_comes_in(config: &Config, keyring: &Keyring) {
+    if config.service.auth == Some(Auth::Keys) {
+        keyring.require();
+        if keyring.closed_from().is_none() {
+            tracing::warn!(
+                "service.auth is keys and there is none yet: `whence apikey create` on this host makes the first"
+            );
+        }
+    }
+    match keyring.closed_from() {
+        _ if keyring.is_closed() => tracing::info!("nobody comes in without an API key"),
+        Some(from) => tracing::warn!("nobody comes in without an API key from {} on", whence_storage::time_text(from)),
+        None => tracing::info!("everybody who reaches the ports comes in: `whence apikey create` makes the first key"),
+    }
+}
+
+/// Writes down once a minute when keys were used last.
+async fn save_last_use(keyring: Keyring) -> anyhow::Result<()> {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        if let Err(error) = keyring.save_last_use().await {
+            tracing::warn!(%error, "when API keys were used last was not written down");
+        }
+    }
 }
 
 /// A store that has replayed its log, with its correlator.
@@ -162,6 +192,9 @@ impl Running {
         self.answering.cancel();
         let queries_until = tokio::time::Instant::now() + shutdown::QUERY_DEADLINE;
         well &= shutdown::finish(self.doors, queries_until, Late::Cancelled).await;
+        if let Err(error) = self.store.keyring().save_last_use().await {
+            tracing::warn!(%error, "when API keys were used last was not written down");
+        }
         // The flush needs the correlator's last links, so the store closes first and the correlator ends with the tail.
         match tokio::time::timeout_at(deadline, self.store.close()).await {
             Ok(Ok(())) => {}
@@ -220,6 +253,7 @@ async fn open_doors(
     let pgwire = listen("extensions.query.pgwire.endpoint", config.extensions.query.pgwire.endpoint).await?;
     let router = whence_query::serve::http::router(engine.clone())
         .merge(admin::router(admin))
+        .merge(crate::key_door::router(store.keyring().clone()))
         .merge(crate::delete_door::router(store.clone(), engine.clone()));
     let serving = whence_query::serve::pgwire::serve(engine.clone(), pgwire, answering.clone());
     Ok(vec![
@@ -327,7 +361,7 @@ fn correlator_options(config: &Config) -> CorrelatorOptions {
 fn receiver_options(config: &Config, max_request_bytes: usize) -> ReceiverOptions {
     let signals = config.service.pipelines.keys().filter_map(|name| Signal::parse(name)).collect();
     let limits = ReceiverLimits { max_request_bytes, ..ReceiverLimits::default() };
-    ReceiverOptions { tenant: TenantId::default(), limits, signals }
+    ReceiverOptions { limits, signals }
 }
 
 fn query_options(config: &Config) -> QueryOptions {

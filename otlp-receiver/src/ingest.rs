@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use whence_schema::{Encoding, Signal, TenantId, UnixNanos};
-use whence_storage::{Admission, Appended, StorageError, Store};
+use whence_storage::{AccessError, Admission, Appended, Credentials, Grant, Scope, StorageError, Store};
 
 /// Decodes, maps and appends requests. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct IngestStatistics {
     pub requests: AtomicU64,
     /// Requests recognised as sent before.
     pub duplicate_requests: AtomicU64,
+    /// Requests without a key, or with one that is not good or not for sending.
+    pub unauthenticated_requests: AtomicU64,
     /// Requests that were no OTLP.
     pub undecodable_requests: AtomicU64,
     /// Requests turned away with a retryable error.
@@ -141,6 +143,20 @@ impl Ingest {
     /// Counters of this process.
     pub fn statistics(&self) -> &IngestStatistics {
         &self.inner.statistics
+    }
+
+    /// Whose telemetry a request with these headers brings.
+    ///
+    /// # Errors
+    ///
+    /// When it may not.
+    pub(crate) fn authenticate<'a>(&self, header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Grant, AccessError> {
+        let keyring = self.inner.store.keyring();
+        let refused = |error: &AccessError| {
+            self.inner.statistics.unauthenticated_requests.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(%error, "a sender was not let in");
+        };
+        keyring.authenticate(&Credentials::from_headers(header), Scope::Write).inspect_err(refused)
     }
 
     /// A count of bytes under way, at first none.

@@ -10,7 +10,7 @@ pub use http::serve_http;
 
 use axum::serve::{Listener, ListenerExt};
 use tokio::net::{TcpListener, TcpStream};
-use whence_schema::{Signal, TenantId};
+use whence_schema::Signal;
 
 /// Bounds of one receiver.
 #[derive(Debug, Clone, Copy)]
@@ -30,8 +30,6 @@ impl Default for ReceiverLimits {
 /// What a receiver is told at its start.
 #[derive(Debug, Clone)]
 pub struct ReceiverOptions {
-    /// Owner of everything that arrives.
-    pub tenant: TenantId,
     /// Bounds.
     pub limits: ReceiverLimits,
     /// Signals that have a pipeline; others are refused.

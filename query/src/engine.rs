@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use whence_schema::TenantId;
-use whence_storage::{Snapshot, Store};
+use whence_storage::{Credentials, Grant, Keyring, Scope, Snapshot, Store};
 
 /// More threads than one query has parts: a join that computes for long without a pause leaves some to others.
 const THREADS_PER_PARTITION: usize = 4;
@@ -114,9 +114,24 @@ impl QueryEngine {
         Ok(Self { shared: Arc::new(Shared { store, base, describing, functions, options, statements, runtime }) })
     }
 
-    /// A session that sees the rows of `tenant`, and no others.
-    pub fn session(&self, tenant: TenantId) -> Session {
-        Session::new(self.clone(), tenant)
+    /// A session that sees the rows of the grant's tenant, and no others, for as long as the grant holds.
+    pub fn session(&self, grant: Grant) -> Session {
+        Session::new(self.clone(), grant)
+    }
+
+    /// A session for a request with these headers (HTTP, gRPC); `header` finds a value by its name in lower case.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Access`] without a good API key, if one is needed.
+    pub fn authenticate<'a>(&self, header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Session, QueryError> {
+        let credentials = Credentials::from_headers(header);
+        Ok(self.session(self.keyring().authenticate(&credentials, Scope::Read)?))
+    }
+
+    /// The API keys: whom doors let in.
+    pub fn keyring(&self) -> &Keyring {
+        self.shared.store.keyring()
     }
 
     /// The limits.

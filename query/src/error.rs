@@ -5,7 +5,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use std::fmt;
 use std::time::Duration;
-use whence_storage::{BUCKET_UNAVAILABLE, StorageError};
+use whence_storage::{AccessError, BUCKET_UNAVAILABLE, StorageError};
 
 /// A five-letter error code as PostgreSQL documents it (Appendix A, "PostgreSQL Error Codes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,9 @@ impl SqlState {
     pub const DIVISION_BY_ZERO: Self = Self("22012");
     pub const INVALID_PARAMETER_VALUE: Self = Self("22023");
     pub const INVALID_TEXT_REPRESENTATION: Self = Self("22P02");
+    pub const INVALID_AUTHORIZATION: Self = Self("28000");
+    pub const INVALID_PASSWORD: Self = Self("28P01");
+    pub const INSUFFICIENT_PRIVILEGE: Self = Self("42501");
     pub const READ_ONLY: Self = Self("25006");
     pub const INVALID_STATEMENT_NAME: Self = Self("26000");
     pub const INVALID_CURSOR_NAME: Self = Self("34000");
@@ -120,6 +123,9 @@ pub enum QueryError {
     /// Planning or execution failed.
     #[error("{}", message_of(.0))]
     Engine(#[source] Box<DataFusionError>),
+    /// The client is not let in, or not any more.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The store did not answer.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -167,6 +173,9 @@ impl QueryError {
             Self::InvalidArgument { .. } => SqlState::INVALID_PARAMETER_VALUE,
             Self::Timeout(_) | Self::Canceled => SqlState::CANCELED,
             Self::Shutdown => SqlState::SHUTDOWN,
+            Self::Access(error) if error.is_forbidden() => SqlState::INSUFFICIENT_PRIVILEGE,
+            Self::Access(AccessError::Unknown) => SqlState::INVALID_PASSWORD,
+            Self::Access(_) => SqlState::INVALID_AUTHORIZATION,
             Self::Engine(error) => state_of(error),
             Self::Storage(error) if error.needs_bucket() => SqlState::IO_ERROR,
             Self::Storage(_) | Self::Internal(_) => SqlState::INTERNAL,

@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use whence_schema::TenantId;
+use whence_storage::Grant;
 
 /// Time after a statement's own in which its reader hears of it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -41,7 +42,7 @@ const BATCHES_IN_FLIGHT: usize = 2;
 #[derive(Clone)]
 pub struct Session {
     engine: QueryEngine,
-    tenant: TenantId,
+    grant: Grant,
     settings: Arc<Mutex<Settings>>,
 }
 
@@ -63,9 +64,14 @@ pub struct Description {
 }
 
 impl Session {
-    pub(crate) fn new(engine: QueryEngine, tenant: TenantId) -> Self {
+    pub(crate) fn new(engine: QueryEngine, grant: Grant) -> Self {
         let settings = Settings::new(engine.options().statement_timeout);
-        Self { engine, tenant, settings: Arc::new(Mutex::new(settings)) }
+        Self { engine, grant, settings: Arc::new(Mutex::new(settings)) }
+    }
+
+    /// Whose rows it sees.
+    pub fn tenant(&self) -> &TenantId {
+        self.grant.tenant()
     }
 
     /// Settings as they are now.
@@ -161,7 +167,8 @@ impl Session {
     }
 
     async fn logical_plan(&self, ast: Statement) -> Result<LogicalPlan, QueryError> {
-        let (engine, tenant, settings) = (self.engine.clone(), self.tenant.clone(), self.settings());
+        self.grant.check()?;
+        let (engine, tenant, settings) = (self.engine.clone(), self.tenant().clone(), self.settings());
         let planning = async move {
             let context = engine.statement_context(engine.snapshot(), &tenant, Arc::new(settings))?;
             plan(&context, ast).await
@@ -178,6 +185,7 @@ impl Session {
     ///
     /// If it cannot be planned or started; later errors come with the rows.
     pub async fn execute(&self, statement: &Parsed, parameters: &[Parameter]) -> Result<Answer, QueryError> {
+        self.grant.check()?;
         let done = match &statement.command {
             Command::Query(ast) => {
                 let mut ast = (**ast).clone();
@@ -216,7 +224,7 @@ impl Session {
         let deadline = limit.map(|limit| (Instant::now() + limit, limit));
         let (started, start) = oneshot::channel();
         let (batches, receiver) = mpsc::channel(BATCHES_IN_FLIGHT);
-        let (engine, tenant) = (self.engine.clone(), self.tenant.clone());
+        let (engine, tenant) = (self.engine.clone(), self.tenant().clone());
         let work = async move {
             let outcome = run_to_channel(engine, tenant, settings, ast, started, &batches).await;
             if let Err((error, started)) = outcome {

@@ -52,6 +52,11 @@ pub fn is_in_use(error: &anyhow::Error) -> bool {
 }
 
 impl Place {
+    /// HTTP query endpoint of the server.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// True when the user asked for a server, whatever directory it has.
     pub fn is_server(&self) -> bool {
         self.any_directory
@@ -76,7 +81,7 @@ impl Place {
         .await?;
         drop(bar);
         let mut last = last.context("the server ended in the middle of it: see its log, then run this again")?;
-        if let Some(error) = last["error"].as_str() {
+        if let Some(error) = http_client::error_of(&last) {
             bail!("{error}");
         }
         Ok(serde_json::from_value(last["result"].take())?)

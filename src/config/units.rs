@@ -18,7 +18,8 @@ impl Age {
         Self(Some(Duration::from_secs(seconds)))
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads a number with `ms`, `s`, `m`, `h` or `d`, or `off`.
+    pub fn parse(text: &str) -> Option<Self> {
         if text == "off" {
             return Some(Self(None));
         }

@@ -133,8 +133,8 @@ fn free_id(folder: &Path, time: UnixNanos) -> String {
     (0..).map(id).find(|id| !folder.join(RESTORE_POINTS).join(id).exists()).unwrap_or_else(|| id(0))
 }
 
-/// `2026-11-23T15:40:00.123Z`
-pub(crate) fn time_text(time: UnixNanos) -> String {
+/// A time for people, such as `2026-11-23T15:40:00.123Z`.
+pub fn time_text(time: UnixNanos) -> String {
     let millis = time.0.div_euclid(1_000_000);
     let (day, rest) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
     let (hours, minutes, seconds) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1_000 % 60);

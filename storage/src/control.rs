@@ -1,7 +1,10 @@
-//! The control database: ledger, assets and the state that goes with a log offset, in SQLite.
+//! The control database: ledger, assets, API keys and the state that goes with a log offset, in SQLite.
 
+mod keys;
 mod packed;
 pub(crate) mod removals;
+
+pub(crate) use keys::Closing;
 
 use crate::StorageError;
 use crate::assets::{self, Asset, AssetKey, Assets};
@@ -18,10 +21,11 @@ use whence_schema::{RequestDigest, Signal, TenantId, UnixNanos};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Every version of the schema, oldest first. An applied one is never edited: its checksum is remembered.
-const MIGRATIONS: [(i64, &str); 3] = [
+const MIGRATIONS: [(i64, &str); 4] = [
     (1, include_str!("control/0001_initial.sql")),
     (2, include_str!("control/0002_restore.sql")),
     (3, include_str!("control/0003_removals.sql")),
+    (4, include_str!("control/0004_access.sql")),
 ];
 
 /// The open database.

@@ -44,6 +44,7 @@ mod flush;
 mod format;
 mod inventory;
 mod jobs;
+mod keyring;
 mod ledger;
 mod log;
 mod lookup;
@@ -65,12 +66,15 @@ mod tail;
 mod tests;
 mod verify;
 
-pub use backup::BackupReport;
+pub use backup::{BackupReport, time_text};
 pub use chunk::{BUCKETS, Chunk};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use erase::{Erased, Erasure, RowCondition};
 pub use error::StorageError;
 pub use jobs::{JobKind, JobRecord};
+pub use keyring::{
+    AccessError, CreatedKey, Credentials, Grant, KeyId, KeyInfo, Keyring, NewKey, Scope, Scopes, ScramParameters,
+};
 pub use lookup::{FoundSpan, LinkSide};
 pub use memory::Admission;
 pub use options::{CrashPoint, Durability, Retention, StoreOptions, TenantRetention};

@@ -131,6 +131,9 @@ async fn stage(
     let control = Control::open(&staging).await?;
     let left_out = std::mem::take(&mut *cut.lock());
     left_out.apply(&control).await?;
+    if data.join("control.db").is_file() {
+        control.adopt_keys(&data.join("control.db")).await?;
+    }
     control.remember_restore(&manifest.restore_point, manifest.taken_at, cut_at).await?;
     control.close().await;
     let restored = RestoreReport {

@@ -19,7 +19,8 @@ use crate::replace::removal_path;
 use crate::restore::complete_on_open;
 use crate::state::{Counters, Shared, State};
 use crate::{
-    Bucket, BucketStatistics, Chunk, JobRecord, Recovery, Snapshot, StorageError, StoreOptions, TableSnapshot, Tail,
+    Bucket, BucketStatistics, Chunk, JobRecord, Keyring, Recovery, Snapshot, StorageError, StoreOptions, TableSnapshot,
+    Tail,
 };
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -50,6 +51,7 @@ pub struct Store {
 struct Inner {
     shared: Arc<Shared>,
     control: Control,
+    keyring: Keyring,
     log: mpsc::UnboundedSender<Command>,
     writer: mpsc::UnboundedSender<flush::Request>,
     log_thread: Mutex<Option<JoinHandle<()>>>,
@@ -239,9 +241,11 @@ impl Store {
         tokio::spawn(ChunkWriter::new(parts).run());
         let tail = Tail { receiver: tail_receiver, shared: shared.clone(), sealing: None };
         let recovery = Recovery { shared: shared.clone(), log: log.clone(), segments, damage, offsets };
+        let keyring = Keyring::load(control.clone()).await?;
         let inner = Inner {
             shared,
             control,
+            keyring,
             log,
             writer,
             log_thread: Mutex::new(Some(log_thread)),
@@ -301,6 +305,11 @@ impl Store {
         check_columns(Table::Correlations, &rows)?;
         self.inner.shared.change(|state| state.append_correlations(rows))?;
         Ok(())
+    }
+
+    /// The API keys: whom doors let in.
+    pub fn keyring(&self) -> &Keyring {
+        &self.inner.keyring
     }
 
     /// The tables as they are now.

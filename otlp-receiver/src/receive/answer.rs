@@ -5,6 +5,7 @@ use crate::wire::{AnyMessage, ExportResponse, PartialSuccess, ProtoDuration, Ret
 use prost::Message;
 use std::time::Duration;
 use whence_schema::Signal;
+use whence_storage::AccessError;
 
 /// Longest error text sent, in bytes: an answer stays far below the 4 MiB that clients accept.
 const MAX_MESSAGE_BYTES: usize = 8 * 1024;
@@ -12,10 +13,12 @@ const MAX_MESSAGE_BYTES: usize = 8 * 1024;
 /// gRPC status codes used here, as numbers for `google.rpc.Status`.
 pub(super) mod code {
     pub(crate) const INVALID_ARGUMENT: i32 = 3;
+    pub(crate) const PERMISSION_DENIED: i32 = 7;
     pub(crate) const RESOURCE_EXHAUSTED: i32 = 8;
     pub(crate) const UNIMPLEMENTED: i32 = 12;
     pub(crate) const INTERNAL: i32 = 13;
     pub(crate) const UNAVAILABLE: i32 = 14;
+    pub(crate) const UNAUTHENTICATED: i32 = 16;
 }
 
 impl ExportResponse {
@@ -79,6 +82,12 @@ impl RpcStatus {
         let details =
             AnyMessage { type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(), value: info.encode_to_vec() };
         Self { details: vec![details], ..Self::new(code::UNAVAILABLE, error.to_string()) }
+    }
+
+    /// The status of a request whose sender is not let in. Sending it again does not help.
+    pub(crate) fn not_let_in(error: &AccessError) -> Self {
+        let code = if error.is_forbidden() { code::PERMISSION_DENIED } else { code::UNAUTHENTICATED };
+        Self::new(code, error.to_string())
     }
 
     pub(crate) fn to_json(&self) -> Vec<u8> {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::server::UnaryService;
 use tonic::{Code, Request, Response, Status};
-use whence_schema::{Encoding, Signal};
+use whence_schema::{Encoding, Signal, TenantId};
 
 /// Serves until `shutdown`, then lets requests under way finish.
 ///
@@ -58,6 +58,11 @@ async fn export(
     if !state.options.signals.contains(&signal) {
         return Status::unimplemented(format!("no pipeline for {signal}: add service.pipelines.{signal}")).into_http();
     }
+    let headers = request.headers();
+    let tenant = match state.ingest.authenticate(|name| headers.get(name).map(|value| value.as_bytes())) {
+        Ok(grant) => grant.tenant().clone(),
+        Err(error) => return grpc_status(&RpcStatus::not_let_in(&error)).into_http(),
+    };
     let Ok(_permit) = state.permits.clone().try_acquire_owned() else {
         return Status::unavailable("too many requests at once, send again in a second").into_http();
     };
@@ -76,7 +81,7 @@ async fn export(
     let response = tonic::server::Grpc::new(BytesCodec)
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limit)
-        .unary(ExportCall { state, signal }, request)
+        .unary(ExportCall { state, signal, tenant }, request)
         .await;
     // tonic's code for a message over the limit is one that OTLP clients retry, and nothing else here answers with it.
     match response.headers().get("grpc-status").map(|code| code.as_bytes() == b"11") {
@@ -94,6 +99,7 @@ async fn export(
 struct ExportCall {
     state: GrpcState,
     signal: Signal,
+    tenant: TenantId,
 }
 
 impl UnaryService<Bytes> for ExportCall {
@@ -101,9 +107,8 @@ impl UnaryService<Bytes> for ExportCall {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, Status>> + Send>>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let (state, signal) = (self.state.clone(), self.signal);
+        let (state, signal, tenant) = (self.state.clone(), self.signal, self.tenant.clone());
         Box::pin(async move {
-            let tenant = state.options.tenant.clone();
             match state.ingest.accept(tenant, signal, Encoding::Protobuf, request.into_inner()).await {
                 Ok(ingested) => Ok(Response::new(ExportResponse::new(&ingested).encode_to_vec().into())),
                 Err(error) => Err(grpc_status(&RpcStatus::of(&error))),
@@ -117,6 +122,8 @@ fn grpc_status(status: &RpcStatus) -> Status {
         code::INVALID_ARGUMENT => Code::InvalidArgument,
         code::UNAVAILABLE => Code::Unavailable,
         code::RESOURCE_EXHAUSTED => Code::ResourceExhausted,
+        code::UNAUTHENTICATED => Code::Unauthenticated,
+        code::PERMISSION_DENIED => Code::PermissionDenied,
         _ => Code::Internal,
     };
     Status::with_details(code, status.message.clone(), status.encode_to_vec().into())

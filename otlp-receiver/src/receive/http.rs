@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use whence_schema::{Encoding, Signal};
+use whence_storage::AccessError;
 
 /// Serves until `shutdown`, then lets requests under way finish.
 ///
@@ -94,16 +95,23 @@ async fn handle(state: &HttpState, request: Request) -> Result<(Signal, ExportRe
         let message = "content type must be application/x-protobuf or application/json";
         Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_ARGUMENT, message)
     })?;
+    let headers = request.headers();
+    let grant = state.ingest.authenticate(|name| headers.get(name).map(HeaderValue::as_bytes)).map_err(not_let_in)?;
     let Ok(_permit) = state.permits.try_acquire() else {
         let message = "too many requests at once, send again in a second";
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, message);
         return Err(Refusal { retry_after_seconds: Some(1), ..refusal });
     };
     let body = read_body(state, request).await?;
-    match state.ingest.accept(state.options.tenant.clone(), signal, encoding, body).await {
+    match state.ingest.accept(grant.tenant().clone(), signal, encoding, body).await {
         Ok(ingested) => Ok((signal, ExportResponse::new(&ingested))),
         Err(error) => Err(refusal(&error)),
     }
+}
+
+fn not_let_in(error: AccessError) -> Refusal {
+    let http = if error.is_forbidden() { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+    Refusal { http, status: RpcStatus::not_let_in(&error), retry_after_seconds: None }
 }
 
 fn refusal(error: &IngestError) -> Refusal {
@@ -195,6 +203,9 @@ fn respond(status: StatusCode, encoding: Encoding, body: Vec<u8>, retry_after_se
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     if let Some(seconds) = retry_after_seconds {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));

@@ -13,7 +13,7 @@ use crate::error::{QueryError, SqlState};
 use crate::session::Answer;
 use crate::{Parameter, QueryEngine};
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -21,7 +21,6 @@ use body::Format;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use whence_schema::TenantId;
 
 /// Bytes of a request.
 const MAX_BODY: usize = 1 << 20;
@@ -52,7 +51,7 @@ async fn sql(
 ) -> Result<Response, Failure> {
     let format = format_of(wishes.format.as_deref(), &headers)?;
     let request = read(&headers, &body)?;
-    let session = engine.session(TenantId::default());
+    let session = engine.authenticate(|name| headers.get(name).map(HeaderValue::as_bytes))?;
     let mut statements = session.parse(&request.sql)?;
     let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
         return Err(QueryError::NotSupported { what: "anything but one statement in a request".to_owned() }.into());
@@ -122,6 +121,8 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = match &self.0 {
             QueryError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
+            QueryError::Access(error) if error.is_forbidden() => StatusCode::FORBIDDEN,
+            QueryError::Access(_) => StatusCode::UNAUTHORIZED,
             QueryError::Shutdown => StatusCode::SERVICE_UNAVAILABLE,
             error if error.sqlstate() == SqlState::IO_ERROR => StatusCode::SERVICE_UNAVAILABLE,
             error if error.is_callers_fault() => StatusCode::BAD_REQUEST,

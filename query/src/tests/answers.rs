@@ -3,6 +3,7 @@
 use super::fixture::{CHILD_ID, FILLERS, LOG_ID, ROOT_ID, Shop, TRACE_HEX, ask};
 use crate::{Answer, Parameter};
 use whence_schema::TenantId;
+use whence_storage::Grant;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_in_memory_are_answered() {
@@ -153,7 +154,7 @@ async fn check_patterns(shop: &Shop) {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_tenant_sees_its_own_rows_only() {
     let shop = Shop::with_history(true).await;
-    let other = shop.engine.session(TenantId::new("other"));
+    let other = shop.engine.session(Grant::trusted(TenantId::new("other")));
     assert_eq!(ask(&other, "SELECT name, tenant_id FROM events").await.unwrap(), ["secret|other"]);
     assert_eq!(ask(&other, "SELECT value_sum, tenant_id FROM metrics").await.unwrap(), ["7|other"]);
     assert_eq!(ask(&other, "SELECT count(*) FROM correlations").await.unwrap(), ["0"]);
@@ -161,7 +162,7 @@ async fn another_tenant_sees_its_own_rows_only() {
         ask(&other, "SELECT count(*) FROM whence.ingest_ledger WHERE tenant_id <> 'other'").await.unwrap(),
         ["0"]
     );
-    let stranger = shop.engine.session(TenantId::new("' OR '1'='1"));
+    let stranger = shop.engine.session(Grant::trusted(TenantId::new("' OR '1'='1")));
     assert_eq!(ask(&stranger, "SELECT count(*) FROM events").await.unwrap(), ["0"]);
 }
 

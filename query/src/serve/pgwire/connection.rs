@@ -37,7 +37,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use whence_schema::TenantId;
 
 /// Time for the last message to a client before its connection is closed.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -56,7 +55,7 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(engine: QueryEngine, cancellations: Arc<ConnectionManager>, shutdown: CancellationToken) -> Self {
         Self {
-            session: engine.session(TenantId::default()),
+            session: engine.session(engine.keyring().anonymous()),
             prepared: super::extended::PreparedBytes::default(),
             busy: Arc::default(),
             cancellations,
