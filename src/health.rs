@@ -124,6 +124,12 @@ fn metrics_text(sources: &Sources) -> String {
     metric("whence_receiver_unauthenticated_requests_total", c, "Requests without a good API key.", unauthenticated);
     metric("whence_receiver_refused_requests_total", c, "Requests told to come back.", of(&ingest.refused_requests));
     metric("whence_receiver_stored_items_total", c, "Spans, log records and points stored.", of(&ingest.items_stored));
+    metric(
+        "whence_receiver_delayed_requests_total",
+        c,
+        "Requests made to wait, chunks being behind.",
+        of(&ingest.delayed_requests),
+    );
     metric("whence_receiver_rejected_items_total", c, "Items refused as wrong.", of(&ingest.items_rejected));
     metric("whence_receiver_in_flight_bytes", g, "Bytes of requests under way.", of(&ingest.in_flight_bytes));
     metric("whence_log_bytes", g, "Bytes of the write-ahead log.", store.log_bytes);

@@ -42,6 +42,8 @@ pub struct IngestStatistics {
     pub undecodable_requests: AtomicU64,
     /// Requests turned away with a retryable error.
     pub refused_requests: AtomicU64,
+    /// Requests that had to wait before they were read, the store being behind.
+    pub delayed_requests: AtomicU64,
     /// Items (spans, log records, data points) stored.
     pub items_stored: AtomicU64,
     /// Items refused as wrong.
@@ -162,6 +164,16 @@ impl Ingest {
     /// A count of bytes under way, at first none.
     pub(crate) fn in_flight(&self) -> InFlight {
         InFlight { ingest: self.clone(), admission: self.inner.store.admission(), bytes: 0 }
+    }
+
+    /// How long a request is to wait before it is read; a wait is counted.
+    pub(crate) fn delay(&self) -> Option<Duration> {
+        let delay = self.inner.store.delay();
+        if delay.is_zero() {
+            return None;
+        }
+        self.inner.statistics.delayed_requests.fetch_add(1, Ordering::Relaxed);
+        Some(delay)
     }
 
     /// Counts a request that was turned away before all of it was here.

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Time a client is told to wait while memory is full: about what writing a chunk takes.
 pub(crate) const OVERLOAD_PAUSE: Duration = Duration::from_millis(500);
 
+/// Time a request is made to wait at most before it is read; well below what senders allow for an answer.
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
 /// Bytes in use, by where they are.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -55,6 +58,18 @@ impl Memory {
         self.fits(bytes).then(|| self.reserve(bytes))
     }
 
+    /// How long the next request should wait, so that senders which wait for their answers slow down to the pace at
+    /// which rows become chunks long before any is refused: nothing up to `unhurried` bytes in use, from there in
+    /// proportion.
+    pub(crate) fn delay(&self, unhurried: usize) -> Duration {
+        let over = self.used().saturating_sub(unhurried);
+        if over == 0 {
+            return Duration::ZERO;
+        }
+        let room = self.limit.saturating_sub(unhurried).max(1);
+        LONGEST_DELAY.mul_f64((over as f64 / room as f64).min(1.0))
+    }
+
     fn fits(&self, bytes: usize) -> bool {
         let used = self.used();
         used.saturating_add(bytes) <= self.limit || used < self.limit / 16
@@ -93,5 +108,22 @@ pub(crate) struct Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.memory.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_wait_in_proportion_to_what_is_in_use_beyond_the_unhurried_part() {
+        let memory = Memory::new(1000);
+        let _unhurried = memory.reserve(200);
+        assert_eq!(memory.delay(200), Duration::ZERO);
+        let _behind = memory.reserve(400);
+        assert_eq!(memory.delay(200), LONGEST_DELAY / 2);
+        let _beyond = memory.reserve(4000);
+        assert_eq!(memory.delay(200), LONGEST_DELAY);
+        assert_eq!(memory.delay(usize::MAX), Duration::ZERO);
     }
 }

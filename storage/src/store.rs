@@ -277,6 +277,14 @@ impl Store {
         Admission(self.inner.shared.memory.reserve(0))
     }
 
+    /// How long a request should wait before it is read: longer the further the chunk writer is behind, zero when it
+    /// keeps up.
+    pub fn delay(&self) -> Duration {
+        let shared = &self.inner.shared;
+        // One memtable fills while one is written, and the correlator may still hold the one before.
+        shared.memory.delay(shared.options.memtable_bytes.saturating_mul(3))
+    }
+
     /// Counts a request of which every item was refused, so that the ledger balances.
     ///
     /// # Errors
