@@ -1,5 +1,7 @@
 //! What all sessions share: functions, catalog descriptions, limits, and the threads that queries run on.
 
+use crate::cache::levels::PartialCache;
+use crate::cache::partials::KeepPartials;
 use crate::error::QueryError;
 use crate::functions::table::{BoundTableFunction, TableFunction};
 use crate::functions::{json, postgres, sketch, sketch_aggregate, time_bucket, uuid};
@@ -44,6 +46,8 @@ pub struct QueryOptions {
     pub concurrent_statements: usize,
     /// Connections over the PostgreSQL wire at one time. Default 200.
     pub max_connections: usize,
+    /// Bytes of partial results that are kept. Zero keeps none. Default 256 MiB.
+    pub cache_bytes: usize,
     /// Rows of an HTTP answer, unless it is streamed. Default 100,000.
     pub http_rows: usize,
 }
@@ -57,6 +61,7 @@ impl Default for QueryOptions {
             statement_timeout: Duration::from_secs(60),
             concurrent_statements: 32,
             max_connections: 200,
+            cache_bytes: 256 << 20,
             http_rows: 100_000,
         }
     }
@@ -71,6 +76,9 @@ pub struct QueryEngine {
 struct Shared {
     store: Store,
     base: SessionState,
+    /// The same, with partial results kept.
+    caching: SessionState,
+    cache: Arc<PartialCache>,
     describing: DescribingSchemas,
     functions: Vec<TableFunction>,
     options: QueryOptions,
@@ -109,9 +117,25 @@ impl QueryEngine {
         }
         let describing = DescribingSchemas::install(&context)?;
         let base = register(context.state())?;
+        let cache = Arc::new(PartialCache::new(options.cache_bytes));
+        let caching = SessionStateBuilder::new_from_existing(base.clone())
+            .with_physical_optimizer_rule(Arc::new(KeepPartials(cache.clone())))
+            .build();
         let statements = Arc::new(Semaphore::new(options.concurrent_statements.max(1)));
         let runtime = QueryRuntime(Some(runtime));
-        Ok(Self { shared: Arc::new(Shared { store, base, describing, functions, options, statements, runtime }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                store,
+                base,
+                caching,
+                cache,
+                describing,
+                functions,
+                options,
+                statements,
+                runtime,
+            }),
+        })
     }
 
     /// A session that sees the rows of the grant's tenant, and no others, for as long as the grant holds.
@@ -137,6 +161,11 @@ impl QueryEngine {
     /// The limits.
     pub fn options(&self) -> &QueryOptions {
         &self.shared.options
+    }
+
+    /// Partial results that are kept.
+    pub(crate) fn cache(&self) -> &PartialCache {
+        &self.shared.cache
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -174,8 +203,9 @@ impl QueryEngine {
             describing: shared.describing.clone(),
         };
         catalogs.register_catalog(DATABASE.to_owned(), Arc::new(catalog));
+        let base = if settings.caches() { &shared.caching } else { &shared.base };
         let mut state =
-            SessionStateBuilder::new_from_existing(shared.base.clone()).with_catalog_list(Arc::new(catalogs)).build();
+            SessionStateBuilder::new_from_existing(base.clone()).with_catalog_list(Arc::new(catalogs)).build();
         state.register_udf(Arc::new(postgres::CurrentSetting::of(settings)))?;
         for function in &shared.functions {
             let bound =

@@ -8,6 +8,7 @@
 //! Reading only: rows enter through `whence_storage::Store::append`, never through SQL. The correlator's table functions
 //! are handed in by whoever builds the engine.
 
+mod cache;
 mod condition;
 mod dialect;
 mod engine;

@@ -14,7 +14,7 @@ pub(crate) fn version_text() -> String {
 }
 
 /// Known settings: name as reported, default, and whether a client may change it.
-const KNOWN: [(&str, &str, bool); 37] = [
+const KNOWN: [(&str, &str, bool); 38] = [
     ("application_name", "", true),
     ("backslash_quote", "safe_encoding", true),
     ("bytea_output", "hex", true),
@@ -52,6 +52,7 @@ const KNOWN: [(&str, &str, bool); 37] = [
     ("TimeZone", "UTC", true),
     ("transaction_isolation", "repeatable read", true),
     ("transaction_read_only", "on", true),
+    ("whence.cache", "on", true),
 ];
 
 /// Settings whose change the server reports to the client (ParameterStatus).
@@ -117,6 +118,7 @@ impl Settings {
         let invalid = || QueryError::InvalidSetting { name: name.to_owned(), value: value.chars().take(64).collect() };
         let valid = match lower.as_str() {
             "statement_timeout" => parse_duration(value).is_some(),
+            "whence.cache" => is_true(value) || is_false(value),
             "timezone" => matches!(value.to_uppercase().as_str(), "UTC" | "ETC/UTC" | "GMT" | "Z" | "+00:00" | "0"),
             "client_encoding" => matches!(value.to_uppercase().as_str(), "UTF8" | "UTF-8" | "UNICODE" | "SQL_ASCII"),
             _ => value.len() <= 1024 && known(&lower).is_none_or(|(_, fixed, free)| free || value == fixed),
@@ -144,6 +146,11 @@ impl Settings {
         }
     }
 
+    /// Whether answers may be put together from what is kept of earlier ones.
+    pub(crate) fn caches(&self) -> bool {
+        self.changed.get("whence.cache").is_none_or(|value| is_true(value))
+    }
+
     /// Every setting by name.
     pub fn all(&self) -> Vec<(String, String)> {
         KNOWN.iter().map(|(name, ..)| ((*name).to_owned(), self.get(name).unwrap_or_default())).collect()
@@ -168,6 +175,14 @@ fn is_reported(name: &str) -> bool {
 
 fn known(lower: &str) -> Option<(&'static str, &'static str, bool)> {
     KNOWN.iter().find(|(name, ..)| name.eq_ignore_ascii_case(lower)).copied()
+}
+
+fn is_true(text: &str) -> bool {
+    matches!(text.to_lowercase().as_str(), "on" | "true" | "yes" | "1")
+}
+
+fn is_false(text: &str) -> bool {
+    matches!(text.to_lowercase().as_str(), "off" | "false" | "no" | "0")
 }
 
 /// PostgreSQL's notation: a number of milliseconds, or a number with a unit.

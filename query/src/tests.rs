@@ -4,5 +4,6 @@
 mod answers;
 mod fixture;
 mod http;
+mod partials;
 mod plans;
 mod wire;

@@ -1,6 +1,7 @@
 //! A hypertable with its stored columns: what is in memory and what is in chunk files, for one tenant.
 
 use super::lookup::implied;
+use crate::cache::split::ScannedChunk;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -74,7 +75,8 @@ impl RawTable {
         let partitions = state.config_options().execution.target_partitions.clamp(1, chunks.len());
         let mut groups = vec![FileGroup::default(); partitions];
         for (i, chunk) in chunks.iter().enumerate() {
-            groups[i % partitions].push(file(chunk)?);
+            let scanned = ScannedChunk { chunk: Arc::clone(chunk), tenant: self.tenant.clone() };
+            groups[i % partitions].push(file(chunk)?.with_extension(scanned));
         }
         let url = ObjectStoreUrl::local_filesystem();
         let environment = state.runtime_env();
