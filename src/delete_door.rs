@@ -44,7 +44,13 @@ async fn delete(State((store, engine)): State<(Store, QueryEngine)>, Json(reques
     let answer = if dry_run {
         store.count_erasure(erasure).await.map(|rows| json!({ "rows": by_table(rows) }))
     } else {
-        store.erase(erasure).await.map(|erased| {
+        let tenant = erasure.tenant.clone();
+        let erased = store.erase(erasure).await;
+        // Also after an error: some of the rows may be gone.
+        if let Err(error) = engine.forget(&tenant).await {
+            return failed(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}: delete once more when Redis is back"));
+        }
+        erased.map(|erased| {
             json!({
                 "rows": by_table(erased.rows),
                 "chunks": erased.chunks,

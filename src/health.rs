@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use whence_correlator::CorrelatorStatistics;
 use whence_otlp_receiver::Ingest;
+use whence_query::QueryEngine;
 use whence_schema::Relation;
 use whence_storage::{Bucket, Store};
 
@@ -22,6 +23,8 @@ pub struct Sources {
     pub store: Store,
     /// The correlator's.
     pub correlator: Arc<CorrelatorStatistics>,
+    /// Of queries.
+    pub engine: QueryEngine,
 }
 
 /// What stage the server is in.
@@ -167,6 +170,13 @@ fn metrics_text(sources: &Sources) -> String {
     );
     metric("whence_correlator_looked_up_spans_total", c, "Spans looked up in the store.", correlator.looked_up_spans());
     metric("whence_correlator_lag_nanoseconds", g, "From accepting to linking.", correlator.lag_nanos());
+    let cache = sources.engine.cache_statistics();
+    metric("whence_query_cache_memory_hits_total", c, "Partial results found in memory.", cache.memory_hits);
+    metric("whence_query_cache_redis_hits_total", c, "Partial results found in Redis.", cache.redis_hits);
+    metric("whence_query_cache_misses_total", c, "Partial results worked out.", cache.misses);
+    metric("whence_query_cache_redis_errors_total", c, "Calls of Redis that failed.", cache.redis_errors);
+    metric("whence_query_cache_entries", g, "Partial results in memory.", cache.entries);
+    metric("whence_query_cache_bytes", g, "Bytes of them.", cache.bytes);
     if let Some(bucket) = sources.store.bucket_statistics() {
         metric("whence_bucket_available", g, "1 while the bucket answers.", bucket.available.into());
         metric("whence_bucket_requests_total", c, "Requests to the bucket, retries not counted.", bucket.requests);

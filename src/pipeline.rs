@@ -85,7 +85,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let doors = open_doors(config, &store, &engine, admin, &answering).await?;
     let keyring = store.keyring().clone();
     observers.push(named("last use of API keys", save_last_use(keyring)));
-    health.ready(Sources { ingest, store: store.clone(), correlator: statistics });
+    health.ready(Sources { ingest, store: store.clone(), correlator: statistics, engine: engine.clone() });
     Ok(Running { health, store, receiving, answering, receivers, doors, correlator, observers, restart })
 }
 
@@ -368,5 +368,12 @@ fn query_options(config: &Config) -> QueryOptions {
     let query = &config.extensions.query;
     // Zero is how the engine spells "off".
     let statement_timeout = query.statement_timeout.0.unwrap_or(Duration::ZERO);
-    QueryOptions { statement_timeout, memory_bytes: query.memory_mib << 20, ..QueryOptions::default() }
+    let cache = &query.cache;
+    QueryOptions {
+        statement_timeout,
+        memory_bytes: query.memory_mib << 20,
+        cache_bytes: cache.memory_mib << 20,
+        redis_url: cache.redis_url.clone().filter(|_| cache.memory_mib > 0),
+        ..QueryOptions::default()
+    }
 }

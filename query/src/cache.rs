@@ -8,12 +8,13 @@
 //! ```
 //!
 //! [`KeepPartials`](partials::KeepPartials) changes plans so, [`split`] decides what of a plan can be worked out chunk by
-//! chunk, [`ChunkPartialsExec`](chunks::ChunkPartialsExec) looks up and keeps, [`levels`] holds. A partial is known by
+//! chunk, [`ChunkPartialsExec`](chunks::ChunkPartialsExec) looks up and keeps, [`levels`] holds, in memory and in [`redis`]. A partial is known by
 //! the chunk's name (which says its content), the tenant, and everything in the plan but the time bounds: a dashboard
 //! that moves forward finds all but the newest ones again.
 
 pub(crate) mod chunks;
 pub(crate) mod levels;
 pub(crate) mod partials;
+mod redis;
 mod signature;
 pub(crate) mod split;

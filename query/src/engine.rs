@@ -1,6 +1,6 @@
 //! What all sessions share: functions, catalog descriptions, limits, and the threads that queries run on.
 
-use crate::cache::levels::PartialCache;
+use crate::cache::levels::{CacheStatistics, PartialCache};
 use crate::cache::partials::KeepPartials;
 use crate::error::QueryError;
 use crate::functions::table::{BoundTableFunction, TableFunction};
@@ -48,6 +48,8 @@ pub struct QueryOptions {
     pub max_connections: usize,
     /// Bytes of partial results that are kept. Zero keeps none. Default 256 MiB.
     pub cache_bytes: usize,
+    /// A Redis server that keeps them too, for other servers and the time after a restart.
+    pub redis_url: Option<String>,
     /// Rows of an HTTP answer, unless it is streamed. Default 100,000.
     pub http_rows: usize,
 }
@@ -62,6 +64,7 @@ impl Default for QueryOptions {
             concurrent_statements: 32,
             max_connections: 200,
             cache_bytes: 256 << 20,
+            redis_url: None,
             http_rows: 100_000,
         }
     }
@@ -71,6 +74,12 @@ impl Default for QueryOptions {
 #[derive(Clone)]
 pub struct QueryEngine {
     shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for QueryEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueryEngine").field("cache", &self.cache_statistics()).finish_non_exhaustive()
+    }
 }
 
 struct Shared {
@@ -117,7 +126,7 @@ impl QueryEngine {
         }
         let describing = DescribingSchemas::install(&context)?;
         let base = register(context.state())?;
-        let cache = Arc::new(PartialCache::new(options.cache_bytes));
+        let cache = Arc::new(PartialCache::new(options.cache_bytes, options.redis_url.as_deref())?);
         let caching = SessionStateBuilder::new_from_existing(base.clone())
             .with_physical_optimizer_rule(Arc::new(KeepPartials(cache.clone())))
             .build();
@@ -163,9 +172,18 @@ impl QueryEngine {
         &self.shared.options
     }
 
-    /// Partial results that are kept.
-    pub(crate) fn cache(&self) -> &PartialCache {
-        &self.shared.cache
+    /// How well the cache does.
+    pub fn cache_statistics(&self) -> CacheStatistics {
+        self.shared.cache.statistics()
+    }
+
+    /// Removes what is kept of a tenant's rows: some of them were erased.
+    ///
+    /// # Errors
+    ///
+    /// If Redis does not answer; what it has of them it then keeps for up to a day.
+    pub async fn forget(&self, tenant: &TenantId) -> Result<(), QueryError> {
+        self.shared.cache.forget(tenant).await
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {

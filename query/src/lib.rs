@@ -25,6 +25,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub use cache::levels::CacheStatistics;
 pub use engine::{QueryEngine, QueryOptions};
 pub use error::{QueryError, SqlState};
 pub use functions::table::{Argument, ArgumentKind, TableFunction, TableFunctionCall};

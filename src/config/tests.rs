@@ -78,8 +78,9 @@ fn a_tenant_can_have_a_retention_of_its_own() {
 
 #[test]
 fn what_is_set_without_effect_is_told_and_what_cannot_be_kept_is_refused() {
-    let config = from_text(Path::new("x"), "extensions: { query: { cache: { memory_mib: 256 } } }").unwrap();
-    assert!(config.warnings()[0].contains("extensions.query.cache.memory_mib is 256"));
+    let text = "extensions: { query: { cache: { memory_mib: 0, redis_url: 'redis://127.0.0.1' } } }";
+    let config = from_text(Path::new("x"), text).unwrap();
+    assert!(config.warnings()[0].contains("extensions.query.cache.redis_url"));
     assert_eq!(Config::default().warnings(), Vec::<String>::new());
     assert!(error("exporters: { hypertables: { grace: 2h } }").contains("grace is '7200s'"));
 }

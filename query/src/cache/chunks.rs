@@ -1,6 +1,6 @@
 //! Partial results of chunks, from the cache or worked out now.
 
-use super::levels::{Partial, PartialCache, PartialKey, bytes_of};
+use super::levels::{Level, Partial, PartialCache, PartialKey, bytes_of};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
@@ -66,7 +66,8 @@ impl ChunkPartialsExec {
     fn counters(&self, partition: usize) -> Counters {
         let counter = |name| MetricBuilder::new(&self.metrics).counter(name, partition);
         Counters {
-            found: counter("partials_from_memory"),
+            from_memory: counter("partials_from_memory"),
+            from_redis: counter("partials_from_redis"),
             computed: counter("partials_computed"),
             too_large: counter("partials_too_large_to_keep"),
         }
@@ -75,7 +76,8 @@ impl ChunkPartialsExec {
 
 #[derive(Clone)]
 struct Counters {
-    found: Count,
+    from_memory: Count,
+    from_redis: Count,
     computed: Count,
     too_large: Count,
 }
@@ -126,8 +128,11 @@ impl ExecutionPlan for ChunkPartialsExec {
         let batches = stream::iter(chunks).then(move |chunk| {
             let (cache, schema, context, counters) = (cache.clone(), schema.clone(), context.clone(), counters.clone());
             async move {
-                if let Some(partial) = cache.get(&chunk.key, &schema) {
-                    counters.found.add(1);
+                if let Some((partial, level)) = cache.get(&chunk.key, &schema).await {
+                    match level {
+                        Level::Memory => counters.from_memory.add(1),
+                        Level::Redis => counters.from_redis.add(1),
+                    }
                     return Ok(kept(&partial));
                 }
                 counters.computed.add(1);

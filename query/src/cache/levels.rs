@@ -1,5 +1,7 @@
 //! Where partials are kept: in memory, and in Redis when there is one.
 
+use super::redis::SharedLevel;
+use crate::error::QueryError;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use moka::sync::Cache;
@@ -14,11 +16,11 @@ const ENTRY_BYTES: usize = 256;
 /// Which partial.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PartialKey {
-    pub(crate) tenant: TenantId,
+    pub(super) tenant: TenantId,
     /// Name of the chunk, which says its content.
-    chunk: Arc<str>,
+    pub(super) chunk: Arc<str>,
     /// Digest of what is computed.
-    computation: u128,
+    pub(super) computation: u128,
 }
 
 impl PartialKey {
@@ -31,23 +33,57 @@ impl PartialKey {
 /// Partial results: what an aggregation hands to its last step.
 pub(crate) type Partial = Arc<Vec<RecordBatch>>;
 
+/// Where a partial was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    Memory,
+    Redis,
+}
+
+/// How well the cache does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheStatistics {
+    /// Partials found in memory.
+    pub memory_hits: u64,
+    /// Partials found in Redis.
+    pub redis_hits: u64,
+    /// Partials that had to be worked out.
+    pub misses: u64,
+    /// Calls of Redis that failed.
+    pub redis_errors: u64,
+    /// Partials in memory.
+    pub entries: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
 /// All levels.
 #[derive(Debug)]
 pub(crate) struct PartialCache {
     memory: Cache<PartialKey, Partial>,
+    shared: Option<Arc<SharedLevel>>,
     most_bytes: usize,
-    hits: AtomicU64,
+    memory_hits: AtomicU64,
+    redis_hits: AtomicU64,
     misses: AtomicU64,
 }
 
 impl PartialCache {
-    /// A cache of `memory_bytes`; of zero keeps nothing.
-    pub(crate) fn new(memory_bytes: usize) -> Self {
+    /// A cache of `memory_bytes`, and behind it the Redis server at `redis_url`.
+    pub(crate) fn new(memory_bytes: usize, redis_url: Option<&str>) -> Result<Self, QueryError> {
         let memory = Cache::builder()
             .max_capacity(memory_bytes as u64)
             .weigher(|_, partial: &Partial| u32::try_from(bytes_of(partial) + ENTRY_BYTES).unwrap_or(u32::MAX))
+            .support_invalidation_closures()
             .build();
-        Self { memory, most_bytes: memory_bytes / 16, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        Ok(Self {
+            memory,
+            shared: redis_url.map(SharedLevel::new).transpose()?.map(Arc::new),
+            most_bytes: memory_bytes / 16,
+            memory_hits: AtomicU64::new(0),
+            redis_hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        })
     }
 
     /// Bytes that one partial may have.
@@ -55,20 +91,52 @@ impl PartialCache {
         self.most_bytes
     }
 
-    /// Partials that were found, ever.
-    pub(crate) fn hits(&self) -> u64 {
-        self.hits.load(Ordering::Relaxed)
+    pub(crate) fn statistics(&self) -> CacheStatistics {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CacheStatistics {
+            memory_hits: of(&self.memory_hits),
+            redis_hits: of(&self.redis_hits),
+            misses: of(&self.misses),
+            redis_errors: self.shared.as_ref().map_or(0, |shared| shared.errors()),
+            entries: self.memory.entry_count(),
+            bytes: self.memory.weighted_size(),
+        }
     }
 
-    pub(crate) fn get(&self, key: &PartialKey, schema: &SchemaRef) -> Option<Partial> {
-        let found = self.memory.get(key).filter(|partial| partial.iter().all(|batch| batch.schema_ref() == schema));
-        let counter = if found.is_some() { &self.hits } else { &self.misses };
-        counter.fetch_add(1, Ordering::Relaxed);
-        found
+    pub(crate) async fn get(&self, key: &PartialKey, schema: &SchemaRef) -> Option<(Partial, Level)> {
+        let fits = |partial: &Partial| partial.iter().all(|batch| batch.schema_ref() == schema);
+        if let Some(partial) = self.memory.get(key).filter(fits) {
+            self.memory_hits.fetch_add(1, Ordering::Relaxed);
+            return Some((partial, Level::Memory));
+        }
+        if let Some(shared) = &self.shared
+            && let Some(partial) = shared.get(key, schema).await
+        {
+            self.redis_hits.fetch_add(1, Ordering::Relaxed);
+            self.memory.insert(key.clone(), partial.clone());
+            return Some((partial, Level::Redis));
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        None
     }
 
     pub(crate) fn put(&self, key: PartialKey, partial: Partial) {
+        if let Some(shared) = &self.shared {
+            shared.put(&key, &partial);
+        }
         self.memory.insert(key, partial);
+    }
+
+    /// Removes everything of a tenant, so that nothing of rows that were erased is left.
+    pub(crate) async fn forget(&self, tenant: &TenantId) -> Result<(), QueryError> {
+        let gone = tenant.clone();
+        // Entries are looked at again when they are read, so from now on none of them is found.
+        let _ = self.memory.invalidate_entries_if(move |key, _| key.tenant == gone);
+        self.memory.run_pending_tasks();
+        match &self.shared {
+            Some(shared) => shared.forget(tenant).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ async fn a_dashboard_that_moves_forward_finds_what_it_worked_out_before() {
     shop.events(&tenant, &rows(2_000, 50)).await;
     let uncached = shop.session();
     uncached.set("whence.cache", Some("off")).unwrap();
-    let hits = || shop.engine.cache().hits();
+    let hits = || shop.engine.cache_statistics().memory_hits;
     for sql in [
         "SELECT count(*) FROM events WHERE timestamp > now() - INTERVAL '9 days'",
         "SELECT asset_id, count(*), avg(duration_ns), max(timestamp) FROM events \
