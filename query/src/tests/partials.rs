@@ -2,6 +2,7 @@
 
 use super::fixture::{Row, Shop, ask};
 use whence_schema::TenantId;
+use whence_storage::Grant;
 
 const ASSETS: [&str; 4] = ["cart", "checkout", "payment", "search"];
 const SEVERITIES: [&str; 3] = ["info", "warning", "error"];
@@ -67,6 +68,6 @@ async fn partials_of_one_tenant_are_no_other_tenants() {
     let sql = "SELECT count(*) FROM events";
     assert_eq!(shop.ask(sql).await, ["300"]);
     assert_eq!(shop.ask(sql).await, ["300"]);
-    let session = shop.engine.session(other);
+    let session = shop.engine.session(Grant::trusted(other));
     assert_eq!(ask(&session, sql).await.unwrap(), ["100"]);
 }
