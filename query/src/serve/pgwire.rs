@@ -7,10 +7,12 @@
 //!
 //! Any user may connect to database `whence` without a password: the tenant is `default` until keys are configured.
 
+mod authentication;
 mod connection;
 mod encode;
 mod extended;
 mod parameters;
+mod simple;
 mod types;
 
 use crate::QueryEngine;

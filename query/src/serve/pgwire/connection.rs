@@ -1,66 +1,66 @@
-//! One connection: startup, simple queries, and what both protocols share.
+//! One connection: its session, and what both protocols share.
 
 use super::encode::RowEncoder;
 use super::types::described;
 use crate::error::{QueryError, SqlState};
-use crate::provider::information_schema::DATABASE;
 use crate::session::{Answer, QueryStream, Session};
 use crate::statement::{Command, Parsed};
 use crate::{Parameter, QueryEngine};
-use ::pgwire::api::auth::{
-    ServerParameterProvider, StartupHandler, finish_authentication, protocol_negotiation,
-    save_startup_parameters_to_metadata,
-};
+use ::pgwire::api::auth::StartupHandler;
 use ::pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
 use ::pgwire::api::portal::Format;
-use ::pgwire::api::query::{
-    ExtendedQueryHandler, SimpleQueryHandler, send_execution_response, send_query_response, send_ready_for_query,
-};
+use ::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use ::pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
-use ::pgwire::api::store::PortalStore;
-use ::pgwire::api::{
-    ClientInfo, ClientPortalStore, ConnectionHandle, ConnectionManager, PgWireConnectionState, PgWireServerHandlers,
-    PidSecretKeyGenerator, RandomPidSecretKeyGenerator,
-};
+use ::pgwire::api::{ConnectionHandle, ConnectionManager, PgWireServerHandlers};
 use ::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
-use ::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
-use ::pgwire::messages::simplequery::Query;
+use ::pgwire::messages::PgWireBackendMessage;
+use ::pgwire::messages::response::TransactionStatus;
 use ::pgwire::messages::startup::ParameterStatus;
-use ::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
-use async_trait::async_trait;
 use futures::{Sink, SinkExt, StreamExt, stream};
-use std::collections::HashMap;
-use std::fmt::Debug;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+use whence_storage::Grant;
 
 /// Time for the last message to a client before its connection is closed.
 const FAREWELL: Duration = Duration::from_millis(200);
 
-static KEYS: LazyLock<RandomPidSecretKeyGenerator> = LazyLock::new(RandomPidSecretKeyGenerator::default);
-
 /// State and handlers of one connection.
 pub(super) struct Connection {
-    pub(super) session: Session,
+    pub(super) engine: QueryEngine,
+    session: OnceLock<Session>,
     pub(super) prepared: super::extended::PreparedBytes,
     pub(super) busy: Arc<Mutex<()>>,
-    cancellations: Arc<ConnectionManager>,
+    pub(super) cancellations: Arc<ConnectionManager>,
     shutdown: CancellationToken,
 }
 
 impl Connection {
     pub(super) fn new(engine: QueryEngine, cancellations: Arc<ConnectionManager>, shutdown: CancellationToken) -> Self {
         Self {
-            session: engine.session(engine.keyring().anonymous()),
+            engine,
+            session: OnceLock::new(),
             prepared: super::extended::PreparedBytes::default(),
             busy: Arc::default(),
             cancellations,
             shutdown,
         }
+    }
+
+    /// Opens the session; a connection has one, and its tenant never changes.
+    pub(super) fn open(&self, grant: Grant) -> PgWireResult<&Session> {
+        match self.session.set(self.engine.session(grant)) {
+            Ok(()) => self.session(),
+            Err(_) => Err(failure("08P01", "this connection is authenticated already")),
+        }
+    }
+
+    /// The session, once the client is authenticated.
+    pub(super) fn session(&self) -> PgWireResult<&Session> {
+        self.session.get().ok_or_else(|| failure("28000", "not authenticated"))
     }
 
     /// Resolves when no statement runs and its last message had time to leave.
@@ -111,7 +111,7 @@ impl Connection {
                 "current transaction is aborted, commands ignored until end of transaction block",
             ));
         }
-        Ok(match self.session.execute(statement, parameters).await.map_err(error)? {
+        Ok(match self.session()?.execute(statement, parameters).await.map_err(error)? {
             Answer::Rows(rows) => {
                 let fields = Arc::new(described(&rows.schema(), format));
                 let mut response = QueryResponse::new(fields.clone(), encoded(rows, fields));
@@ -141,7 +141,7 @@ impl Connection {
             Command::Set { name, .. } | Command::Reset(Some(name)) => name,
             _ => return Ok(()),
         };
-        if let Some((name, value)) = self.session.settings().report(name) {
+        if let Some((name, value)) = self.session()?.settings().report(name) {
             let status = ParameterStatus::new(name.to_owned(), value);
             client.feed(PgWireBackendMessage::ParameterStatus(status)).await?;
         }
@@ -191,131 +191,6 @@ pub(super) fn refuse(mut socket: TcpStream) {
     // Its buffer takes so little at once: no task, and no time, for those who are refused.
     let _ = socket.try_write(&message);
     drop(socket.shutdown());
-}
-
-struct Reported(HashMap<String, String>);
-
-impl ServerParameterProvider for Reported {
-    fn server_parameters<C: ClientInfo>(&self, _: &C) -> Option<HashMap<String, String>> {
-        Some(self.0.clone())
-    }
-}
-
-#[async_trait]
-impl StartupHandler for Connection {
-    async fn on_startup<C>(&self, client: &mut C, message: PgWireFrontendMessage) -> PgWireResult<()>
-    where
-        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let PgWireFrontendMessage::Startup(startup) = &message else { return Ok(()) };
-        protocol_negotiation(client, startup).await?;
-        save_startup_parameters_to_metadata(client, startup);
-        let parameters = client.metadata().clone();
-        if let Some(name) = parameters.get("database").filter(|name| *name != DATABASE) {
-            let mut info = ErrorInfo::new(
-                "FATAL".to_owned(),
-                SqlState::INVALID_DATABASE.to_string(),
-                format!("database \"{}\" does not exist", name.chars().take(64).collect::<String>()),
-            );
-            info.hint = Some(format!("There is one database: {DATABASE}."));
-            return Err(PgWireError::UserError(Box::new(info)));
-        }
-        for (name, value) in &parameters {
-            // What a client wishes for and cannot have is shown to it in the parameters that follow.
-            let _ = self.session.set(name, Some(value));
-        }
-        let (pid, key) = KEYS.generate(client);
-        client.set_pid_and_secret_key(pid, key.clone());
-        let (handle, guard) = self.cancellations.register(pid, key);
-        client.session_extensions().insert::<Arc<ConnectionHandle>>(handle);
-        client.session_extensions().insert(guard);
-        let mut reported: HashMap<_, _> =
-            self.session.settings().reported().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        reported.insert("session_authorization".to_owned(), parameters.get("user").cloned().unwrap_or_default());
-        finish_authentication(client, &Reported(reported)).await
-    }
-}
-
-#[async_trait]
-impl SimpleQueryHandler for Connection {
-    async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
-            return Err(PgWireError::NotReadyForQuery);
-        }
-        client.set_state(PgWireConnectionState::QueryInProgress);
-        let _busy = self.busy.lock().await;
-        let statements = self.session.parse(&query.query).map_err(error)?;
-        if statements.is_empty() {
-            client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
-        }
-        for statement in statements {
-            let handle = client.session_extensions().get::<Arc<ConnectionHandle>>().map(|handle| (*handle).clone());
-            let status = client.transaction_status();
-            let answer = async {
-                let response = self.respond(&statement, &[], &Format::UnifiedText, status).await?;
-                let status = send(client, response, status).await?;
-                self.report_setting(client, &statement).await?;
-                Ok(status)
-            };
-            let status = self.guarded(handle, answer).await?;
-            client.set_transaction_status(status);
-        }
-        client.set_state(PgWireConnectionState::ReadyForQuery);
-        let status = client.transaction_status();
-        send_ready_for_query(client, status).await
-    }
-
-    async fn do_query<C>(&self, _: &mut C, _: &str) -> PgWireResult<Vec<Response>>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        // on_query does it all.
-        Ok(Vec::new())
-    }
-}
-
-/// Sends an answer of the simple protocol; the status is that after it.
-async fn send<C>(client: &mut C, response: Response, status: TransactionStatus) -> PgWireResult<TransactionStatus>
-where
-    C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
-    C::Error: Debug,
-    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-{
-    match response {
-        Response::Query(rows) => {
-            let tag = rows.command_tag().to_owned();
-            if tag == "SELECT" {
-                send_query_response(client, rows, true).await?;
-            } else {
-                super::extended::send_untold(client, rows, &tag).await?;
-            }
-            Ok(status)
-        }
-        Response::TransactionStart(tag) => {
-            send_execution_response(client, tag).await?;
-            Ok(status.to_in_transaction_state())
-        }
-        Response::TransactionEnd(tag) => {
-            send_execution_response(client, tag).await?;
-            Ok(status.to_idle_state())
-        }
-        Response::Execution(tag) => {
-            send_execution_response(client, tag).await?;
-            Ok(status)
-        }
-        _ => Err(error(QueryError::Internal("an answer of no known kind".to_owned()))),
-    }
 }
 
 /// What the library asks for: the one connection in all its roles.

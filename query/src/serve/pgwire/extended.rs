@@ -6,7 +6,7 @@ use super::types::{described, parameter_type};
 use crate::Parameter;
 use crate::error::QueryError;
 use crate::session::{Description, Session};
-use crate::statement::Parsed;
+use crate::statement::{Parsed, parse};
 use ::pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use ::pgwire::api::query::{ExtendedQueryHandler, send_execution_response};
 use ::pgwire::api::results::{
@@ -69,7 +69,7 @@ impl Prepared {
 }
 
 /// Parses; describing is asynchronous and done by the handler.
-pub(super) struct StatementParser(Session);
+pub(super) struct StatementParser;
 
 #[async_trait]
 impl QueryParser for StatementParser {
@@ -79,7 +79,7 @@ impl QueryParser for StatementParser {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
-        let mut statements = self.0.parse(sql).map_err(error)?;
+        let mut statements = parse(sql).map_err(error)?;
         if statements.len() > 1 {
             return Err(failure("42601", "cannot insert multiple commands into a prepared statement"));
         }
@@ -109,7 +109,7 @@ impl Connection {
         if (0..count).all(|position| declared(position).is_some()) {
             return Ok((0..count).filter_map(declared).collect());
         }
-        let description = statement.statement.description(&self.session).await?;
+        let description = statement.statement.description(self.session()?).await?;
         let inferred = |position: usize| parameter_type(description.parameters.get(position).and_then(Option::as_ref));
         Ok((0..count).map(|position| declared(position).unwrap_or_else(|| inferred(position))).collect())
     }
@@ -160,7 +160,7 @@ impl ExtendedQueryHandler for Connection {
     type QueryParser = StatementParser;
 
     fn query_parser(&self) -> Arc<Self::QueryParser> {
-        Arc::new(StatementParser(self.session.clone()))
+        Arc::new(StatementParser)
     }
 
     async fn on_parse<C>(&self, client: &mut C, message: Parse) -> PgWireResult<()>
@@ -289,7 +289,7 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let description = target.statement.description(&self.session).await?;
+        let description = target.statement.description(self.session()?).await?;
         let count = description.parameters.len().max(target.parameter_types.len());
         let types = self.parameter_types(target, count).await?;
         let columns = description.columns.as_ref();
@@ -310,7 +310,7 @@ impl ExtendedQueryHandler for Connection {
     {
         let parameters = self.bound(target).await?;
         let statement = &target.statement.statement.parsed;
-        let columns = self.session.describe_bound(statement, &parameters).await.map_err(error)?;
+        let columns = self.session()?.describe_bound(statement, &parameters).await.map_err(error)?;
         let fields = columns.map(|schema| described(&schema, &target.result_column_format)).unwrap_or_default();
         Ok(DescribePortalResponse::new(fields))
     }

@@ -1,0 +1,98 @@
+//! Start-up: who connects, and which tenant that is.
+//!
+//! ```text
+//! Startup message -> begin (protocol version, database) -> [proof of identity] -> admit (session of a tenant) -> ReadyForQuery
+//! ```
+//!
+//! A connection has no session before [`admit`]: nothing can be asked of it.
+
+use super::connection::Connection;
+use crate::error::SqlState;
+use crate::provider::information_schema::DATABASE;
+use ::pgwire::api::auth::{
+    ServerParameterProvider, StartupHandler, finish_authentication, protocol_negotiation,
+    save_startup_parameters_to_metadata,
+};
+use ::pgwire::api::{ClientInfo, ConnectionHandle, PidSecretKeyGenerator, RandomPidSecretKeyGenerator};
+use ::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use ::pgwire::messages::startup::Startup;
+use ::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use async_trait::async_trait;
+use futures::Sink;
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Arc, LazyLock};
+use whence_storage::Grant;
+
+static KEYS: LazyLock<RandomPidSecretKeyGenerator> = LazyLock::new(RandomPidSecretKeyGenerator::default);
+
+#[async_trait]
+impl StartupHandler for Connection {
+    async fn on_startup<C>(&self, client: &mut C, message: PgWireFrontendMessage) -> PgWireResult<()>
+    where
+        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        match message {
+            PgWireFrontendMessage::Startup(startup) => {
+                begin(client, &startup).await?;
+                admit(self, client, self.engine.keyring().anonymous()).await
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the start-up message; what it says is in the client's metadata then.
+async fn begin<C>(client: &mut C, startup: &Startup) -> PgWireResult<()>
+where
+    C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
+    C::Error: Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    protocol_negotiation(client, startup).await?;
+    save_startup_parameters_to_metadata(client, startup);
+    if let Some(name) = client.metadata().get("database").filter(|name| *name != DATABASE) {
+        let mut info = ErrorInfo::new(
+            "FATAL".to_owned(),
+            SqlState::INVALID_DATABASE.to_string(),
+            format!("database \"{}\" does not exist", name.chars().take(64).collect::<String>()),
+        );
+        info.hint = Some(format!("There is one database: {DATABASE}."));
+        return Err(PgWireError::UserError(Box::new(info)));
+    }
+    Ok(())
+}
+
+/// Opens the connection's session, which sees the rows of the grant's tenant, and tells the client that it may ask.
+async fn admit<C>(connection: &Connection, client: &mut C, grant: Grant) -> PgWireResult<()>
+where
+    C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
+    C::Error: Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    let session = connection.open(grant)?;
+    let parameters = client.metadata().clone();
+    for (name, value) in &parameters {
+        // What a client wishes for and cannot have is shown to it in the parameters that follow.
+        let _ = session.set(name, Some(value));
+    }
+    let (pid, key) = KEYS.generate(client);
+    client.set_pid_and_secret_key(pid, key.clone());
+    let (handle, guard) = connection.cancellations.register(pid, key);
+    client.session_extensions().insert::<Arc<ConnectionHandle>>(handle);
+    client.session_extensions().insert(guard);
+    let mut reported: HashMap<_, _> =
+        session.settings().reported().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    reported.insert("session_authorization".to_owned(), parameters.get("user").cloned().unwrap_or_default());
+    finish_authentication(client, &Reported(reported)).await
+}
+
+struct Reported(HashMap<String, String>);
+
+impl ServerParameterProvider for Reported {
+    fn server_parameters<C: ClientInfo>(&self, _: &C) -> Option<HashMap<String, String>> {
+        Some(self.0.clone())
+    }
+}
