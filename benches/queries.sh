@@ -1,30 +1,38 @@
 #!/usr/bin/env bash
-# How long the three query patterns of the README take: p50 and p95 of 30 runs each over HTTP, after mixed load into an
-# empty server and a restart, so that the data is at rest in chunks. Usage: benches/queries.sh [ITEMS, default 2000000]
+# How long queries take, as the table in the README: medians of 30 runs through the PostgreSQL wire over spans spread over
+# seven days, at rest in chunks; then the same while 50,000 spans a second arrive.
+#
+# Usage: benches/queries.sh [SPANS, default 2000000] [RUNS, default 30]
+#   PYTHON=python3 needs psycopg; where it has duckdb and pytz too, DuckDB is asked the same over the same files
+#   OTLPLOAD=/path/to/otlpload fills the tables with that generator instead of `whence load`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . benches/server.sh
 items=${1:-2000000}
+runs=${2:-30}
+python=${PYTHON:-python3}
 folder=$(mktemp -d)
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$folder"' EXIT
+loader=
+trap '[ -z "$loader" ] || kill "$loader" 2>/dev/null; [ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$folder"' EXIT
+dsn="host=127.0.0.1 port=25432 dbname=whence user=bench"
+
 start_server "$folder"
-"$whence" load --endpoint $otlp --signal mixed --total "$items"
+if [ -n "${OTLPLOAD:-}" ]; then
+  "$OTLPLOAD" --endpoint $otlp --signal traces --total "$items" --batch 1000 --services 20 --time-span 168h > /dev/null
+else
+  "$whence" load --endpoint $otlp --signal traces --total "$items" --spread 168
+fi
 stop_server
 start_server "$folder"
-measure() {
-  local name=$1 statement=$2 run
-  for run in $(seq 32); do
-    curl -fsS -o /dev/null -w '%{time_total}\n' --data-binary "$statement" "$sql?format=csv"
-  done | tail -n 30 | sort -n |
-    awk -v name="$name" '{t[NR] = $1 * 1000} END {printf "%-45s p50 %7.1f ms   p95 %7.1f ms\n", name, t[15], t[29]}'
-}
-measure 'newest 1,000 events of one asset in 24 h' \
-  "SELECT * FROM events WHERE asset_id = 'checkout' AND timestamp >= NOW() - INTERVAL '24 hours' ORDER BY timestamp DESC LIMIT 1000"
-measure 'hourly average and p99 of a metric by asset' \
-  "SELECT time_bucket('1 hour', timestamp) AS bucket, asset_id, avg(value_avg), max(value_p99) FROM metrics
-   WHERE metric_name = 'http.server.request.duration' AND timestamp >= NOW() - INTERVAL '7 days' GROUP BY 1, 2 ORDER BY 1 DESC"
-measure 'strong links with both of their events, 1 h' \
-  "SELECT e1.id, e1.event_type, e2.id, e2.event_type, c.correlation_type, c.strength
-   FROM correlations c JOIN events e1 ON c.primary_event_id = e1.id JOIN events e2 ON c.related_event_id = e2.id
-   WHERE c.timestamp >= NOW() - INTERVAL '1 hour' AND c.strength > 0.8 ORDER BY c.strength DESC"
+# Compaction has finished what it would finish by itself.
+"$python" benches/settled.py "$dsn"
+"$python" benches/queries.py "$dsn" "$runs" "$folder/data" \
+  "$whence" load --endpoint $otlp --signal traces --rate 1000 --duration 30
+echo "-- while 50,000 spans a second arrive"
+"$whence" load --endpoint $otlp --signal traces --rate 50000 --duration 600 > /dev/null &
+loader=$!
+"$python" benches/queries.py "$dsn" "$runs"
+kill $loader
+wait $loader || true
+loader=
 stop_server

@@ -113,6 +113,17 @@ impl QueryEngine {
     ///
     /// If threads cannot be started, or the spill directory cannot be used.
     pub fn new(store: Store, functions: Vec<TableFunction>, options: QueryOptions) -> Result<Self, QueryError> {
+        let cache = PartialCache::new(options.cache_bytes, options.redis_url.as_deref())?;
+        Self::with_cache(store, functions, options, Arc::new(cache))
+    }
+
+    /// The same with a cache that may have been another engine's.
+    pub(crate) fn with_cache(
+        store: Store,
+        functions: Vec<TableFunction>,
+        options: QueryOptions,
+        cache: Arc<PartialCache>,
+    ) -> Result<Self, QueryError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1) * THREADS_PER_PARTITION)
             .max_blocking_threads(options.threads.max(1) * 4)
@@ -126,7 +137,6 @@ impl QueryEngine {
         }
         let describing = DescribingSchemas::install(&context)?;
         let base = register(context.state())?;
-        let cache = Arc::new(PartialCache::new(options.cache_bytes, options.redis_url.as_deref())?);
         let caching = SessionStateBuilder::new_from_existing(base.clone())
             .with_physical_optimizer_rule(Arc::new(KeepPartials(cache.clone())))
             .build();

@@ -28,6 +28,9 @@ pub struct Load {
     /// Items to send in all, rounded up to whole requests.
     #[arg(long, conflicts_with = "duration")]
     pub total: Option<u64>,
+    /// Hours before now over which the timestamps of --total items are spread; else they are those of sending.
+    #[arg(long, value_name = "HOURS", requires = "total", default_value_t = 0)]
+    pub spread: u64,
     /// Seconds to send. Default 10, unless --total is given.
     #[arg(long)]
     pub duration: Option<u64>,
@@ -73,11 +76,22 @@ struct Run {
     templates: LoadTemplates,
     next: AtomicU64,
     requests: Option<u64>,
+    /// Nanoseconds before now at which the first request happens.
+    spread: u64,
     until: Option<Instant>,
     started: Instant,
     /// Time between two requests, with a rate.
     gap: Option<Duration>,
     accepted: AtomicU64,
+}
+
+impl Run {
+    /// Nanoseconds before now at which a request happens.
+    fn ago(&self, number: u64) -> u64 {
+        let Some(requests) = self.requests.filter(|_| self.spread > 0) else { return 0 };
+        let left = requests.saturating_sub(number) as f64 / requests as f64;
+        (self.spread as f64 * left) as u64
+    }
 }
 
 /// What one sender saw.
@@ -106,6 +120,7 @@ impl Load {
             templates,
             next: AtomicU64::new(0),
             requests: self.total.map(|total| total.div_ceil(batch)),
+            spread: Duration::from_secs(self.spread * 3_600).as_nanos() as u64,
             until: duration.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
             started: Instant::now(),
             gap: (self.rate > 0).then(|| Duration::from_secs_f64(batch as f64 / self.rate as f64)),
@@ -164,7 +179,7 @@ async fn send(run: Arc<Run>, client: OtlpClient) -> Seen {
         if run.until.is_some_and(|until| Instant::now() >= until) {
             return seen;
         }
-        let request = run.templates.request(number, UnixNanos::now().0 as u64);
+        let request = run.templates.request(number, UnixNanos::now().0 as u64 - run.ago(number));
         let signal = super::demo::signal_of(request.signal);
         let items = request.items as u64;
         match client.send(signal, Encoding::Protobuf, request.body).await {

@@ -1,5 +1,6 @@
 //! A store with a small history of a shop, for two tenants.
 
+use crate::cache::levels::PartialCache;
 use crate::{ArgumentKind, QueryEngine, QueryOptions, Session, TableFunction};
 use arrow::array::TimestampMicrosecondArray;
 use arrow::array::{ArrayRef, FixedSizeBinaryBuilder, Int16Array, Int32Array, Int64Array, StringViewArray};
@@ -34,7 +35,8 @@ pub(super) struct Shop {
     /// A recent full minute: patterns ask for the last hours.
     pub(super) start: UnixNanos,
     digests: AtomicU64,
-    _directory: TempDir,
+    cache: Arc<PartialCache>,
+    directory: TempDir,
 }
 
 /// A row of events; what is not named is empty.
@@ -54,8 +56,21 @@ pub(super) struct Row {
 impl Shop {
     /// An engine over an empty store.
     pub(super) async fn empty() -> Self {
-        let directory = TempDir::new().unwrap();
-        let options = StoreOptions { path: directory.path().to_owned(), ..StoreOptions::default() };
+        let cache = Arc::new(PartialCache::new(64 << 20, None).unwrap());
+        Self::open(TempDir::new().unwrap(), StoreOptions::default(), cache).await
+    }
+
+    /// The same data with other options; what was kept is kept.
+    pub(super) async fn reopened(self, options: StoreOptions) -> Self {
+        let (start, cache) = (self.start, self.cache);
+        self.store.close().await.unwrap();
+        drop((self.engine, self.store));
+        let shop = Self::open(self.directory, options, cache).await;
+        Self { start, digests: self.digests, ..shop }
+    }
+
+    async fn open(directory: TempDir, options: StoreOptions, cache: Arc<PartialCache>) -> Self {
+        let options = StoreOptions { path: directory.path().to_owned(), ..options };
         let Opened { store, mut tail, recovery, .. } = Store::open(options).await.unwrap();
         tokio::spawn(async move {
             while let Some(item) = tail.next().await {
@@ -76,9 +91,10 @@ impl Shop {
                 RecordBatch::try_from_iter([("id", Arc::new(ids.finish()) as ArrayRef)]).map_err(|e| e.to_string())
             }),
         };
-        let engine = QueryEngine::new(store.clone(), vec![echo], QueryOptions::default()).unwrap();
+        let engine =
+            QueryEngine::with_cache(store.clone(), vec![echo], QueryOptions::default(), cache.clone()).unwrap();
         let start = UnixNanos(UnixNanos::now().0 - 10 * 60_000_000_000).bucket();
-        Self { engine, store, start, digests: AtomicU64::new(1), _directory: directory }
+        Self { engine, store, start, digests: AtomicU64::new(1), cache, directory }
     }
 
     /// The history: in memory, or flushed half way and at the end.

@@ -1,8 +1,13 @@
 //! Answers put together from partial results of chunks are those of the rows themselves.
 
 use super::fixture::{Row, Shop, ask};
-use whence_schema::TenantId;
-use whence_storage::Grant;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use whence_schema::{Table, TenantId};
+use whence_storage::{Erasure, Grant, Retention, StoreOptions};
 
 const ASSETS: [&str; 4] = ["cart", "checkout", "payment", "search"];
 const SEVERITIES: [&str; 3] = ["info", "warning", "error"];
@@ -70,4 +75,154 @@ async fn partials_of_one_tenant_are_no_other_tenants() {
     assert_eq!(shop.ask(sql).await, ["300"]);
     let session = shop.engine.session(Grant::trusted(other));
     assert_eq!(ask(&session, sql).await.unwrap(), ["100"]);
+}
+
+/// What may happen between two queries.
+#[derive(Debug, Clone)]
+enum Step {
+    /// So many rows, new ones as well as late ones of any of the last days.
+    Append(u64),
+    Flush,
+    /// All rows of an asset, for good.
+    Erase(usize),
+    /// Retention drops what is older than so many days.
+    Retain(u64),
+    /// A query of this shape, from so many hours before now, and up to so many after that.
+    Ask {
+        shape: usize,
+        from: Option<u64>,
+        hours: Option<u64>,
+    },
+}
+
+/// Select list and rest; `{time}` is where the time bounds go.
+const SHAPES: [&str; 14] = [
+    "count(*) FROM events WHERE {time}",
+    "min(timestamp), max(timestamp), count(duration_ns), sum(duration_ns) FROM events WHERE {time}",
+    "asset_id, count(*), avg(duration_ns), min(name) FROM events WHERE {time} GROUP BY 1",
+    "asset_id, severity, count(*) FILTER (WHERE name = 'read') FROM events WHERE {time} GROUP BY 1, 2",
+    "time_bucket('1 hour', timestamp) AS t, count(*) FROM events WHERE {time} AND severity = 'error' GROUP BY 1",
+    "date_trunc('day', timestamp) AS t, asset_id, max(duration_ns) FROM events WHERE {time} GROUP BY 1, 2",
+    "name, count(*) FROM events WHERE {time} AND asset_id IN ('cart', 'search') GROUP BY 1 HAVING count(*) > 5",
+    "asset_id, bool_and(severity = 'info'), count(*) FROM events WHERE {time} AND name LIKE 'r%' GROUP BY ROLLUP(asset_id)",
+    "upper(asset_id), sum(duration_ns + 1) FROM events WHERE {time} AND payload->>'x' IS NULL GROUP BY 1",
+    "a, sum(n) FROM (SELECT asset_id AS a, severity, count(*) AS n FROM events WHERE {time} GROUP BY 1, 2) GROUP BY 1",
+    "e.asset_id, n FROM (SELECT asset_id, count(*) AS n FROM events WHERE {time} GROUP BY 1) e \
+     JOIN (SELECT asset_id, max(timestamp) AS m FROM events GROUP BY 1) f ON e.asset_id = f.asset_id",
+    "asset_id, count(DISTINCT name) FROM events WHERE {time} GROUP BY 1",
+    "percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_ns) FROM events WHERE {time}",
+    "asset_id, count(*) FROM events WHERE {time} AND time_bucket('6 hours', timestamp) >= '2020-01-01' GROUP BY 1",
+];
+
+fn step() -> impl Strategy<Value = Step> {
+    let hours = || proptest::option::of(1..100_u64);
+    prop_oneof![
+        3 => (1..200_u64).prop_map(Step::Append),
+        2 => Just(Step::Flush),
+        1 => (0..ASSETS.len()).prop_map(Step::Erase),
+        1 => (1..4_u64).prop_map(Step::Retain),
+        14 => (0..SHAPES.len(), hours(), hours()).prop_map(|(shape, from, hours)| Step::Ask { shape, from, hours }),
+    ]
+}
+
+/// How many queries there were, and how many of them found something that was kept.
+#[derive(Debug, Default)]
+struct Tally {
+    queries: AtomicU64,
+    hits: AtomicU64,
+}
+
+async fn run(steps: Vec<Step>, tally: &Tally) {
+    let mut shop = Shop::empty().await;
+    let tenant = TenantId::default();
+    let mut sent = 500;
+    shop.events(&tenant, &rows(0, sent)).await;
+    shop.events(&TenantId::new("other"), &rows(0, 100)).await;
+    shop.store.flush().await.unwrap();
+    for step in steps {
+        match step {
+            Step::Append(count) => {
+                shop.events(&tenant, &rows(sent, count)).await;
+                sent += count;
+            }
+            Step::Flush => shop.store.flush().await.unwrap(),
+            Step::Erase(asset) => {
+                let condition = format!("asset_id = '{}'", ASSETS[asset]);
+                let condition = Some(shop.engine.row_condition(Table::Events, &condition).await.unwrap());
+                let erasure = Erasure { tenant: tenant.clone(), table: Some(Table::Events), condition };
+                shop.store.erase(erasure).await.unwrap();
+            }
+            Step::Retain(days) => {
+                let retention = Retention { events: Some(Duration::from_secs(days * 86_400)), ..Retention::default() };
+                shop = shop.reopened(StoreOptions { retention, ..StoreOptions::default() }).await;
+            }
+            Step::Ask { shape, from, hours } => compare(&shop, shape, from, hours, tally).await,
+        }
+    }
+}
+
+async fn compare(shop: &Shop, shape: usize, from: Option<u64>, hours: Option<u64>, tally: &Tally) {
+    let at = |hours: i64| shop.start.0 / 1_000_000_000 - hours * 3_600;
+    let mut time = vec!["true".to_owned()];
+    if let Some(from) = from {
+        time.push(format!("timestamp >= to_timestamp({})", at(from as i64)));
+        if let Some(hours) = hours {
+            time.push(format!("timestamp < to_timestamp({})", at(from as i64 - hours as i64)));
+        }
+    }
+    let sql = format!("SELECT {}", SHAPES[shape].replace("{time}", &time.join(" AND ")));
+    let uncached = shop.session();
+    uncached.set("whence.cache", Some("off")).unwrap();
+    let before = shop.engine.cache_statistics().memory_hits;
+    // Rows that leave by age may do so between two questions.
+    for attempt in 0.. {
+        let (mut expected, mut answer) = (ask(&uncached, &sql).await.unwrap(), shop.ask(&sql).await);
+        let mut again = ask(&uncached, &sql).await.unwrap();
+        for rows in [&mut expected, &mut answer, &mut again] {
+            rows.sort();
+        }
+        if expected == again || attempt == 10 {
+            assert_eq!(answer, expected, "{sql}");
+            break;
+        }
+    }
+    tally.queries.fetch_add(1, Ordering::Relaxed);
+    if shop.engine.cache_statistics().memory_hits > before {
+        tally.hits.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn cached_answers_are_those_of_the_rows_whatever_happened_to_them() {
+    let cases = std::env::var("PROPTEST_CASES").map_or(6, |cases| cases.parse().unwrap());
+    let config = Config { cases, max_shrink_iters: 30, failure_persistence: None, ..Config::default() };
+    let tally = Tally::default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut runner = TestRunner::new(config);
+    runner
+        .run(&vec(step(), 20..60), |steps| {
+            runtime.block_on(run(steps, &tally));
+            Ok(())
+        })
+        .unwrap();
+    let (queries, hits) = (tally.queries.into_inner(), tally.hits.into_inner());
+    assert!(hits * 10 >= queries * 3, "{hits} of {queries} queries found partial results");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joined_chunks_answer_as_those_they_were_joined_from() {
+    let shop = Shop::empty().await;
+    let sql = "SELECT asset_id, count(*), sum(duration_ns) FROM events GROUP BY 1 ORDER BY 1";
+    let mut sent = 0;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while shop.store.statistics().compactions == 0 {
+        assert!(Instant::now() < deadline, "{:?}", shop.store.statistics());
+        shop.events(&TenantId::default(), &rows(sent, 20)).await;
+        sent += 20;
+        shop.store.flush().await.unwrap();
+        let per_asset = format!("|{}|{}", sent / 4, sent / 4 * 1_000_000);
+        assert_eq!(shop.ask(sql).await, ASSETS.map(|asset| format!("{asset}{per_asset}")));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(shop.engine.cache_statistics().memory_hits > 0);
 }
