@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod backup;
+mod cache;
 mod clients;
 mod crash;
 mod delete;
@@ -24,6 +25,7 @@ mod protobuf;
 mod protocol;
 mod recording;
 mod recordings;
+mod redis;
 mod s3;
 mod server;
 mod sql;
