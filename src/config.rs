@@ -5,10 +5,12 @@
 
 mod load;
 mod object_store;
+mod query;
 mod units;
 
 pub use load::{ConfigError, load};
 pub use object_store::ObjectStore;
+pub use query::Query;
 pub use units::Age;
 
 use serde::Deserialize;
@@ -236,58 +238,6 @@ impl Default for HealthCheck {
     }
 }
 
-/// `extensions.query`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Query {
-    /// `POST /v1/sql`.
-    pub http: Door,
-    /// PostgreSQL wire protocol.
-    pub pgwire: Door,
-    /// Results kept for the next time.
-    pub cache: Cache,
-    /// Longest run of one statement.
-    pub statement_timeout: Age,
-    /// Memory of all queries together, in MiB; beyond it they spill to disk or fail.
-    pub memory_mib: usize,
-}
-
-impl Default for Query {
-    fn default() -> Self {
-        Self {
-            http: Door { endpoint: SocketAddr::from(([127, 0, 0, 1], 4_319)) },
-            pgwire: Door { endpoint: SocketAddr::from(([127, 0, 0, 1], 15_432)) },
-            cache: Cache::default(),
-            statement_timeout: Age::seconds(60),
-            memory_mib: 1_024,
-        }
-    }
-}
-
-/// `extensions.query.cache`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Cache {
-    /// Memory for partial results of queries, in MiB; 0 keeps none.
-    pub memory_mib: usize,
-    /// A Redis server that keeps them too: `redis://[:PASSWORD@]HOST[:PORT][/DATABASE]`.
-    pub redis_url: Option<String>,
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self { memory_mib: 256, redis_url: None }
-    }
-}
-
-/// One listener.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Door {
-    /// Address to listen on.
-    pub endpoint: SocketAddr,
-}
-
 /// Who may connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -377,7 +327,7 @@ impl Config {
             return Err(ConfigError::value("exporters.hypertables.grace", &grace, "use a span of time up to 1h"));
         }
         range("exporters.hypertables.max_series", store.max_series, 1, 100_000_000)?;
-        range("extensions.query.memory_mib", self.extensions.query.memory_mib, 16, 1 << 20)?;
+        self.extensions.query.validate(range)?;
         let protocols = &self.receivers.otlp.protocols;
         let grpc_limit = protocols.grpc.max_recv_msg_size_mib as usize;
         range("receivers.otlp.protocols.grpc.max_recv_msg_size_mib", grpc_limit, 1, 1_024)?;

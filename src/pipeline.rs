@@ -15,6 +15,7 @@ use crate::shutdown::{self, Late, Named};
 use anyhow::Context;
 use axum::serve::ListenerExt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
@@ -78,6 +79,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             serve_http(http, ingest.clone(), options(protocols.http.max_request_body_size), receiving.clone()),
         ),
     ];
+    empty_spill_folder(config)?;
     let engine = QueryEngine::new(store.clone(), crate::table_functions::all(), query_options(config))?;
     let answering = CancellationToken::new();
     let restart = Arc::new(Notify::new());
@@ -366,14 +368,52 @@ fn receiver_options(config: &Config, max_request_bytes: usize) -> ReceiverOption
 
 fn query_options(config: &Config) -> QueryOptions {
     let query = &config.extensions.query;
-    // Zero is how the engine spells "off".
-    let statement_timeout = query.statement_timeout.0.unwrap_or(Duration::ZERO);
     let cache = &query.cache;
+    let defaults = QueryOptions::default();
     QueryOptions {
-        statement_timeout,
+        // Zero is how the engine spells "off".
+        statement_timeout: query.statement_timeout.0.unwrap_or(Duration::ZERO),
+        longest_statement_timeout: query.max_statement_timeout.0,
         memory_bytes: query.memory_mib << 20,
         cache_bytes: cache.memory_mib << 20,
         redis_url: cache.redis_url.clone().filter(|_| cache.memory_mib > 0),
-        ..QueryOptions::default()
+        memory_per_query_bytes: query.memory_per_query_mib << 20,
+        spill_directory: (query.spill_mib > 0).then(|| spill_folder(config)),
+        spill_bytes: (query.spill_mib as u64) << 20,
+        concurrent_statements: query.max_statements,
+        statements_per_tenant: query.max_statements_per_tenant,
+        queue_timeout: query.queue_timeout.0.unwrap_or(defaults.queue_timeout),
+        slow_query: query.slow_query.0,
+        max_connections: query.max_connections,
+        settings: shown_settings(config),
+        ..defaults
     }
+}
+
+fn spill_folder(config: &Config) -> PathBuf {
+    config.exporters.hypertables.folder().join("spill")
+}
+
+/// What queries of an earlier run have left is of no use.
+fn empty_spill_folder(config: &Config) -> anyhow::Result<()> {
+    let folder = spill_folder(config);
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot empty {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `whence.settings`: limits that users meet; no paths, no addresses, no secrets.
+fn shown_settings(config: &Config) -> Vec<(String, String)> {
+    let store = &config.exporters.hypertables;
+    let of_store = [
+        ("exporters.hypertables.max_series", store.max_series.to_string()),
+        ("exporters.hypertables.retention.correlations", store.retention.correlations.to_string()),
+        ("exporters.hypertables.retention.events", store.retention.events.to_string()),
+        ("exporters.hypertables.retention.metrics", store.retention.metrics.to_string()),
+    ];
+    let all = of_store.into_iter().chain(config.extensions.query.shown());
+    all.map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -1,55 +1,73 @@
 //! What all sessions share: functions, catalog descriptions, limits, and the threads that queries run on.
 
+use crate::admission::{Admission, Turn};
 use crate::cache::levels::{CacheStatistics, PartialCache};
 use crate::cache::partials::KeepPartials;
 use crate::error::QueryError;
 use crate::functions::table::{BoundTableFunction, TableFunction};
 use crate::functions::{json, postgres, sketch, sketch_aggregate, time_bucket, uuid};
+use crate::memory::QueryMemory;
 use crate::pause::PauseBeforeJoins;
 use crate::provider::catalog::{DescribingSchemas, StatementCatalog};
 use crate::provider::information_schema::DATABASE;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::statements::Statements;
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
 use datafusion::common::config::Dialect;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use whence_schema::TenantId;
 use whence_storage::{Credentials, Grant, Keyring, Scope, Snapshot, Store};
 
 /// More threads than one query has parts: a join that computes for long without a pause leaves some to others.
 const THREADS_PER_PARTITION: usize = 4;
 
+/// Stack of a thread that parses, plans or runs statements: what deep trees of expressions take. Only what is used counts.
+pub const STACK_BYTES: usize = 16 << 20;
+
 /// Limits of queries.
 #[derive(Debug, Clone)]
 pub struct QueryOptions {
     /// Parts of one query that are computed at one time, on threads apart from those that receive. Default 2.
     pub threads: usize,
-    /// Bytes that all queries together may hold; sorts, joins and aggregations beyond it go to disk. Default 1 GiB.
+    /// Bytes that all queries together may hold. Default 1 GiB.
     pub memory_bytes: usize,
+    /// Bytes that one may hold; sorts, joins and aggregations beyond it go to disk. Default 512 MiB.
+    pub memory_per_query_bytes: usize,
     /// Where they go. `None`: nowhere, the query fails. Default: the system's folder for temporary files.
     pub spill_directory: Option<PathBuf>,
+    /// Bytes that all queries together may have there. Default 4 GiB.
+    pub spill_bytes: u64,
     /// Time for a statement, unless a session sets its own. Zero is no limit. Default 60 s.
     pub statement_timeout: Duration,
-    /// Statements that run at one time; others wait, within their time. Default 32.
+    /// Time that no session may exceed, whatever it sets. `None`: none. Default 1 h.
+    pub longest_statement_timeout: Option<Duration>,
+    /// Statements that run at one time; others wait. Default 32.
     pub concurrent_statements: usize,
+    /// Those of one tenant. Default 16.
+    pub statements_per_tenant: usize,
+    /// How long a statement waits for its turn. Default 30 s.
+    pub queue_timeout: Duration,
+    /// Statements that take so long are logged. `None`: none. Default 5 s.
+    pub slow_query: Option<Duration>,
     /// Connections over the PostgreSQL wire at one time. Default 200.
     pub max_connections: usize,
     /// Bytes of partial results that are kept. Zero keeps none. Default 256 MiB.
     pub cache_bytes: usize,
     /// A Redis server that keeps them too, for other servers and the time after a restart.
     pub redis_url: Option<String>,
+    /// Names and values that `whence.settings` shows. Default none.
+    pub settings: Vec<(String, String)>,
     /// Rows of an HTTP answer, unless it is streamed. Default 100,000.
     pub http_rows: usize,
 }
@@ -59,12 +77,19 @@ impl Default for QueryOptions {
         Self {
             threads: 2,
             memory_bytes: 1 << 30,
+            memory_per_query_bytes: 512 << 20,
             spill_directory: Some(std::env::temp_dir()),
+            spill_bytes: 4 << 30,
             statement_timeout: Duration::from_secs(60),
+            longest_statement_timeout: Some(Duration::from_secs(3_600)),
             concurrent_statements: 32,
+            statements_per_tenant: 16,
+            queue_timeout: Duration::from_secs(30),
+            slow_query: Some(Duration::from_secs(5)),
             max_connections: 200,
             cache_bytes: 256 << 20,
             redis_url: None,
+            settings: Vec::new(),
             http_rows: 100_000,
         }
     }
@@ -91,7 +116,10 @@ struct Shared {
     describing: DescribingSchemas,
     functions: Vec<TableFunction>,
     options: QueryOptions,
-    statements: Arc<Semaphore>,
+    admission: Arc<Admission>,
+    statements: Arc<Statements>,
+    /// What all queries together hold.
+    memory: Arc<GreedyMemoryPool>,
     runtime: QueryRuntime,
 }
 
@@ -128,6 +156,7 @@ impl QueryEngine {
             .worker_threads(options.threads.max(1) * THREADS_PER_PARTITION)
             .max_blocking_threads(options.threads.max(1) * 4)
             .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .map_err(|error| QueryError::Internal(format!("query threads cannot be started: {error}")))?;
@@ -140,21 +169,24 @@ impl QueryEngine {
         let caching = SessionStateBuilder::new_from_existing(base.clone())
             .with_physical_optimizer_rule(Arc::new(KeepPartials(cache.clone())))
             .build();
-        let statements = Arc::new(Semaphore::new(options.concurrent_statements.max(1)));
-        let runtime = QueryRuntime(Some(runtime));
-        Ok(Self {
-            shared: Arc::new(Shared {
-                store,
-                base,
-                caching,
-                cache,
-                describing,
-                functions,
-                options,
-                statements,
-                runtime,
-            }),
-        })
+        let shared = Shared {
+            store,
+            base,
+            caching,
+            cache,
+            describing,
+            functions,
+            admission: Admission::new(
+                options.concurrent_statements,
+                options.statements_per_tenant,
+                options.queue_timeout,
+            ),
+            statements: Statements::new(options.slow_query, options.settings.clone()),
+            memory: Arc::new(GreedyMemoryPool::new(options.memory_bytes)),
+            runtime: QueryRuntime(Some(runtime)),
+            options,
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// A session that sees the rows of the grant's tenant, and no others, for as long as the grant holds.
@@ -200,8 +232,14 @@ impl QueryEngine {
         Arc::new(self.shared.store.snapshot())
     }
 
-    pub(crate) fn statements(&self) -> Arc<Semaphore> {
-        self.shared.statements.clone()
+    /// Waits until a statement of `tenant` may run.
+    pub(crate) async fn turn(&self, tenant: &TenantId) -> Result<Turn, QueryError> {
+        self.shared.admission.turn(tenant).await
+    }
+
+    /// What statements have cost.
+    pub(crate) fn statements(&self) -> &Arc<Statements> {
+        &self.shared.statements
     }
 
     /// The threads of queries; `None` never happens while the engine lives.
@@ -229,11 +267,17 @@ impl QueryEngine {
             snapshot: snapshot.clone(),
             tenant: tenant.clone(),
             describing: shared.describing.clone(),
+            statements: shared.statements.clone(),
         };
         catalogs.register_catalog(DATABASE.to_owned(), Arc::new(catalog));
         let base = if settings.caches() { &shared.caching } else { &shared.base };
-        let mut state =
-            SessionStateBuilder::new_from_existing(base.clone()).with_catalog_list(Arc::new(catalogs)).build();
+        let (own_bytes, all_bytes) = (shared.options.memory_per_query_bytes, shared.options.memory_bytes);
+        let memory = QueryMemory::new(own_bytes, shared.memory.clone(), all_bytes);
+        let environment = RuntimeEnv { memory_pool: Arc::new(memory), ..RuntimeEnv::clone(shared.base.runtime_env()) };
+        let mut state = SessionStateBuilder::new_from_existing(base.clone())
+            .with_catalog_list(Arc::new(catalogs))
+            .with_runtime_env(Arc::new(environment))
+            .build();
         state.register_udf(Arc::new(postgres::CurrentSetting::of(settings)))?;
         for function in &shared.functions {
             let bound =
@@ -257,15 +301,14 @@ fn base_context(options: &QueryOptions) -> Result<SessionContext, QueryError> {
     settings.execution.parquet.reorder_filters = true;
     // The rule moves JSON look-ups below the views' projections, where DataFusion 55 then finds two columns of one name.
     settings.optimizer.enable_leaf_expression_pushdown = false;
-    let tracked = NonZeroUsize::new(5).unwrap_or(NonZeroUsize::MIN);
-    let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), tracked);
     let disk = match &options.spill_directory {
         Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
         None => DiskManagerMode::Disabled,
     };
     let environment = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(pool))
-        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
+        .with_disk_manager_builder(
+            DiskManagerBuilder::default().with_mode(disk).with_max_temp_directory_size(options.spill_bytes),
+        )
         .build_arc()?;
     Ok(SessionContext::new_with_config_rt(config, environment))
 }
@@ -290,5 +333,6 @@ fn register(state: SessionState) -> Result<SessionState, QueryError> {
     state.register_udf(Arc::new(ScalarUDF::from(time_bucket::TimeBucket::default())))?;
     state.register_udf(Arc::new(ScalarUDF::from(sketch::ApproxPercentile::default())))?;
     state.register_udaf(Arc::new(AggregateUDF::clone(&sketch_aggregate::rollup())))?;
+    crate::bounded::bound(&mut state)?;
     Ok(state)
 }

@@ -36,6 +36,7 @@ impl SqlState {
     pub const DATATYPE_MISMATCH: Self = Self("42804");
     pub const OUT_OF_MEMORY: Self = Self("53200");
     pub const TOO_MANY_CONNECTIONS: Self = Self("53300");
+    pub const STATEMENT_TOO_COMPLEX: Self = Self("54001");
     pub const PROGRAM_LIMIT_EXCEEDED: Self = Self("54000");
     pub const CANCELED: Self = Self("57014");
     pub const SHUTDOWN: Self = Self("57P01");
@@ -60,6 +61,12 @@ pub enum QueryError {
     ReadOnly {
         /// First words of the statement.
         statement: String,
+    },
+    /// The tree of the statement would be too deep for a thread's stack.
+    #[error("the statement is too complex: its expressions nest more than {levels} levels")]
+    TooComplex {
+        /// How many are allowed.
+        levels: usize,
     },
     /// Known to PostgreSQL, not to Whence.
     #[error("{what} is not supported")]
@@ -114,6 +121,14 @@ pub enum QueryError {
     /// The time for a statement has passed.
     #[error("canceling statement due to statement timeout after {0:?}")]
     Timeout(Duration),
+    /// No turn came.
+    #[error("too many statements at once: {what} were busy for {waited:?}")]
+    Busy {
+        /// Whose turns are taken.
+        what: &'static str,
+        /// How long this one waited; zero when the queue was full.
+        waited: Duration,
+    },
     /// Somebody asked to stop, or went away.
     #[error("canceling statement due to user request")]
     Canceled,
@@ -164,6 +179,7 @@ impl QueryError {
     pub fn sqlstate(&self) -> SqlState {
         match self {
             Self::Syntax(_) => SqlState::SYNTAX,
+            Self::TooComplex { .. } => SqlState::STATEMENT_TOO_COMPLEX,
             Self::ReadOnly { .. } => SqlState::READ_ONLY,
             Self::NotSupported { .. } => SqlState::FEATURE_NOT_SUPPORTED,
             Self::UnknownSetting { .. } => SqlState::UNDEFINED_OBJECT,
@@ -172,6 +188,7 @@ impl QueryError {
             Self::UndefinedFunction { .. } => SqlState::UNDEFINED_FUNCTION,
             Self::InvalidArgument { .. } => SqlState::INVALID_PARAMETER_VALUE,
             Self::Timeout(_) | Self::Canceled => SqlState::CANCELED,
+            Self::Busy { .. } => SqlState::TOO_MANY_CONNECTIONS,
             Self::Shutdown => SqlState::SHUTDOWN,
             Self::Access(error) if error.is_forbidden() => SqlState::INSUFFICIENT_PRIVILEGE,
             Self::Access(AccessError::Unknown) => SqlState::INVALID_PASSWORD,
@@ -188,22 +205,28 @@ impl QueryError {
             Self::ReadOnly { .. } => {
                 Some("Data enters through OTLP; SELECT, WITH, VALUES, EXPLAIN and SHOW are answered.")
             }
+            Self::TooComplex { .. } => {
+                Some("Write a chain of OR as IN (...), a chain of UNION as VALUES, or send several statements.")
+            }
             Self::Timeout(_) => {
                 Some("Narrow the time range, or raise statement_timeout (SET statement_timeout = '5min').")
             }
+            Self::Busy { .. } => Some(
+                "Send it again later; extensions.query.max_statements and max_statements_per_tenant are the bounds.",
+            ),
             error if error.sqlstate() == SqlState::IO_ERROR => {
                 Some("Rows older than those on local disk are in the bucket, which does not answer: try again later.")
             }
-            Self::Engine(error) if state_of(error) == SqlState::OUT_OF_MEMORY => {
-                Some("Narrow the time range or the columns; the limit is the query memory of the configuration.")
-            }
+            Self::Engine(error) if state_of(error) == SqlState::OUT_OF_MEMORY => Some(
+                "Narrow the time range or the columns; extensions.query.memory_per_query_mib and spill_mib are the bounds.",
+            ),
             _ => None,
         }
     }
 
     /// True if the fault is in the statement, not in the server.
     pub fn is_callers_fault(&self) -> bool {
-        !matches!(self.sqlstate().0, "XX000" | "53200" | "57P01" | "57014" | "58030")
+        !matches!(self.sqlstate().0, "XX000" | "53200" | "53300" | "57P01" | "57014" | "58030")
     }
 }
 

@@ -8,12 +8,16 @@
 //! Reading only: rows enter through `whence_storage::Store::append`, never through SQL. The correlator's table functions
 //! are handed in by whoever builds the engine.
 
+mod admission;
+mod bounded;
 mod cache;
 mod condition;
+mod depth;
 mod dialect;
 mod engine;
 mod error;
 mod functions;
+mod memory;
 mod naming;
 mod parameter;
 mod pause;
@@ -22,11 +26,12 @@ pub mod serve;
 mod session;
 mod settings;
 mod statement;
+mod statements;
 #[cfg(test)]
 mod tests;
 
 pub use cache::levels::CacheStatistics;
-pub use engine::{QueryEngine, QueryOptions};
+pub use engine::{QueryEngine, QueryOptions, STACK_BYTES};
 pub use error::{QueryError, SqlState};
 pub use functions::table::{Argument, ArgumentKind, TableFunction, TableFunctionCall};
 pub use parameter::{Parameter, ParameterType};

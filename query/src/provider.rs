@@ -13,5 +13,6 @@ pub(crate) mod information_schema;
 pub(crate) mod lookup;
 pub(crate) mod pg_attribute;
 pub(crate) mod raw;
+pub(crate) mod table_sizes;
 pub(crate) mod user_columns;
 pub(crate) mod views;

@@ -11,6 +11,7 @@ use crate::naming::{self, Names, rename};
 use crate::parameter::{Parameter, mentions, substitute};
 use crate::settings::Settings;
 use crate::statement::{Command, Parsed, parse};
+use crate::statements::Running;
 use arrow::array::StringArray;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -65,7 +66,8 @@ pub struct Description {
 
 impl Session {
     pub(crate) fn new(engine: QueryEngine, grant: Grant) -> Self {
-        let settings = Settings::new(engine.options().statement_timeout);
+        let options = engine.options();
+        let settings = Settings::new(options.statement_timeout).with_longest_timeout(options.longest_statement_timeout);
         Self { engine, grant, settings: Arc::new(Mutex::new(settings)) }
     }
 
@@ -169,14 +171,23 @@ impl Session {
     async fn logical_plan(&self, ast: Statement) -> Result<LogicalPlan, QueryError> {
         self.grant.check()?;
         let (engine, tenant, settings) = (self.engine.clone(), self.tenant().clone(), self.settings());
+        let limit = settings.statement_timeout();
         let planning = async move {
+            // Held by the task: planning that goes on after its client has left still counts.
+            let _turn = engine.turn(&tenant).await?;
             let context = engine.statement_context(engine.snapshot(), &tenant, Arc::new(settings))?;
             plan(&context, ast).await
         };
         let handle = self.engine.handle().ok_or(QueryError::Shutdown)?;
         let task = handle.spawn(planning);
         let _stop = AbortOnDrop(task.abort_handle());
-        task.await.map_err(joined)?
+        match limit {
+            Some(limit) => {
+                let planned = tokio::time::timeout(limit, task).await;
+                planned.map_err(|_| QueryError::Timeout(limit))?.map_err(joined)?
+            }
+            None => task.await.map_err(joined)?,
+        }
     }
 
     /// Runs a statement on a snapshot of its own.
@@ -219,6 +230,17 @@ impl Session {
     }
 
     async fn run(&self, ast: Statement, names: Names) -> Result<QueryStream, QueryError> {
+        let mut running = self.engine.statements().begin(self.tenant(), &ast);
+        match self.start(ast, names).await {
+            Ok(stream) => Ok(QueryStream { running: Some(running), ..stream }),
+            Err(error) => {
+                running.failed();
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(&self, ast: Statement, names: Names) -> Result<QueryStream, QueryError> {
         let settings = Arc::new(self.settings());
         let limit = settings.statement_timeout();
         let deadline = limit.map(|limit| (Instant::now() + limit, limit));
@@ -254,7 +276,14 @@ impl Session {
             None => started.await?,
         };
         let timer = deadline.map(|(at, limit)| (Box::pin(tokio::time::sleep_until(at)), limit));
-        Ok(QueryStream { schema: rename(&schema, names), receiver, timer, stop: Some(stop), first: None })
+        Ok(QueryStream {
+            schema: rename(&schema, names),
+            receiver,
+            timer,
+            stop: Some(stop),
+            first: None,
+            running: None,
+        })
     }
 }
 
@@ -270,7 +299,7 @@ async fn run_to_channel(
     batches: &mpsc::Sender<Result<RecordBatch, QueryError>>,
 ) -> Result<(), (QueryError, Option<Started>)> {
     let prepared = async {
-        let permit = engine.statements().acquire_owned().await.map_err(|_| QueryError::Shutdown)?;
+        let turn = engine.turn(&tenant).await?;
         let snapshot = engine.snapshot();
         let context = engine.statement_context(snapshot.clone(), &tenant, settings)?;
         let plan = plan(&context, ast).await?;
@@ -278,10 +307,10 @@ async fn run_to_channel(
         let state = context.state();
         let physical = state.create_physical_plan(&plan).await?;
         let stream = execute_stream(physical, Arc::new(TaskContext::from(&state)))?;
-        Ok((permit, snapshot, schema, stream))
+        Ok((turn, snapshot, schema, stream))
     };
     // The snapshot is held to the end: files it names stay readable as long as it lives.
-    let (_permit, _snapshot, schema, mut stream) = match prepared.await {
+    let (_turn, _snapshot, schema, mut stream) = match prepared.await {
         Ok(prepared) => prepared,
         Err(error) => return Err((error, Some(started))),
     };
@@ -345,6 +374,8 @@ pub struct QueryStream {
     timer: Option<(Pin<Box<Sleep>>, Duration)>,
     stop: Option<AbortOnDrop>,
     first: Option<RecordBatch>,
+    /// What it costs; counted when the stream is dropped.
+    running: Option<Running>,
 }
 
 impl QueryStream {
@@ -368,7 +399,7 @@ impl QueryStream {
 
     fn of(batch: RecordBatch) -> Result<Self, QueryError> {
         let (_, receiver) = mpsc::channel(1);
-        Ok(Self { schema: batch.schema(), receiver, timer: None, stop: None, first: Some(batch) })
+        Ok(Self { schema: batch.schema(), receiver, timer: None, stop: None, first: Some(batch), running: None })
     }
 }
 
@@ -386,14 +417,26 @@ impl Stream for QueryStream {
             self.timer = None;
             self.stop = None;
             self.receiver.close();
+            self.running.iter_mut().for_each(Running::failed);
             return Poll::Ready(Some(Err(QueryError::Timeout(limit))));
         }
         match self.receiver.poll_recv(context) {
             Poll::Ready(None) => {
                 self.timer = None;
+                // A cursor may stay open long after its last row.
+                self.running = None;
                 Poll::Ready(None)
             }
-            other => other,
+            Poll::Ready(Some(batch)) => {
+                if let Some(running) = &mut self.running {
+                    match &batch {
+                        Ok(batch) => running.rows(batch.num_rows()),
+                        Err(_) => running.failed(),
+                    }
+                }
+                Poll::Ready(Some(batch))
+            }
+            Poll::Pending => Poll::Pending,
         }
     }
 }

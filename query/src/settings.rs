@@ -76,12 +76,18 @@ const REPORTED: [&str; 12] = [
 pub struct Settings {
     changed: BTreeMap<String, String>,
     default_timeout: Duration,
+    longest_timeout: Option<Duration>,
 }
 
 impl Settings {
     /// Defaults, with the configured time for a statement.
     pub fn new(default_timeout: Duration) -> Self {
-        Self { changed: BTreeMap::new(), default_timeout }
+        Self { changed: BTreeMap::new(), default_timeout, longest_timeout: None }
+    }
+
+    /// The same, with a time that no session's own can exceed.
+    pub fn with_longest_timeout(self, longest_timeout: Option<Duration>) -> Self {
+        Self { longest_timeout, ..self }
     }
 
     /// Value of `name`.
@@ -137,8 +143,16 @@ impl Settings {
         self.changed.clear();
     }
 
-    /// Time a statement may take; `None` is no limit of the session's own.
+    /// Time a statement may take; `None` is no limit.
     pub fn statement_timeout(&self) -> Option<Duration> {
+        let wished = self.wished_timeout();
+        match (wished, self.longest_timeout) {
+            (Some(wished), Some(longest)) => Some(wished.min(longest)),
+            (wished, longest) => wished.or(longest),
+        }
+    }
+
+    fn wished_timeout(&self) -> Option<Duration> {
         match self.changed.get("statement_timeout").and_then(|text| parse_duration(text)) {
             Some(Duration::ZERO) => None,
             Some(limit) => Some(limit),
@@ -234,5 +248,10 @@ mod tests {
             assert_eq!(settings.statement_timeout(), limit, "{text}");
         }
         assert!(settings.set("statement_timeout", Some("soon")).is_err());
+        let mut bounded = Settings::new(Duration::ZERO).with_longest_timeout(Some(Duration::from_secs(90)));
+        for (text, limit) in [("0", 90), ("5min", 90), ("30s", 30)] {
+            bounded.set("statement_timeout", Some(text)).unwrap();
+            assert_eq!(bounded.statement_timeout(), Some(Duration::from_secs(limit)), "{text}");
+        }
     }
 }

@@ -69,6 +69,7 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Parsed>, QueryError> {
     if sql.len() > MAX_STATEMENT_BYTES {
         return Err(QueryError::NotSupported { what: format!("a statement of more than {MAX_STATEMENT_BYTES} bytes") });
     }
+    crate::depth::check(sql)?;
     let statements = if asks_the_catalog(sql) {
         static COMPATIBLE: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
         COMPATIBLE.parse(sql).map_err(QueryError::Syntax)?

@@ -4,6 +4,7 @@
 mod answers;
 mod fixture;
 mod http;
+mod limits;
 mod partials;
 mod plans;
 mod wire;

@@ -184,7 +184,7 @@ impl Create {
             made.info.expires_at.map_or_else(|| "does not expire".to_owned(), |at| format!("until {}", time_text(at)));
         eprintln!(
             "Key {} of tenant {}, scopes {}, {until}. It is shown this once. Clients send it as\n  \
-             OTEL_EXPORTER_OTLP_HEADERS=\"authorization=Bearer KEY\"   OpenTelemetry SDKs and Collectors\n  \
+             OTEL_EXPORTER_OTLP_HEADERS=\"authorization=Bearer%20KEY\" OpenTelemetry SDKs\n  \
              PGPASSWORD=KEY                                         psql, Grafana and drivers, with any user\n  \
              WHENCE_API_KEY=KEY                                     whence's own commands",
             made.info.id, made.info.tenant, made.info.scopes
@@ -202,7 +202,7 @@ fn nanos(span: Duration) -> i64 {
 
 /// Says what the first key locks out, and asks.
 fn agreed(scopes: Scopes, grace: Option<Duration>, yes: bool) -> anyhow::Result<bool> {
-    let when = grace.map_or_else(|| "at once".to_owned(), |grace| format!("in {} s", grace.as_secs()));
+    let when = grace.map_or_else(|| "At once".to_owned(), |grace| format!("In {} s", grace.as_secs()));
     eprintln!(
         "This is the first key of this server. {when} it locks out everybody without a key: OTLP senders over gRPC and \
          HTTP, SQL over PostgreSQL, HTTP and Flight SQL, and whence's own commands against the running server. It cannot \

@@ -34,7 +34,9 @@ fn a_wrong_value_is_named_with_its_key() {
 fn an_address_others_can_reach_needs_auth_none() {
     let open = "receivers: { otlp: { protocols: { grpc: { endpoint: 0.0.0.0:4317 } } } }\n";
     assert!(error(open).contains("auth: none"));
-    from_text(Path::new("x"), &format!("{open}service: {{ auth: none }}\n")).unwrap();
+    for auth in ["none", "keys"] {
+        from_text(Path::new("x"), &format!("{open}service: {{ auth: {auth} }}\n")).unwrap();
+    }
 }
 
 #[test]
@@ -83,4 +85,8 @@ fn what_is_set_without_effect_is_told_and_what_cannot_be_kept_is_refused() {
     assert!(config.warnings()[0].contains("extensions.query.cache.redis_url"));
     assert_eq!(Config::default().warnings(), Vec::<String>::new());
     assert!(error("exporters: { hypertables: { grace: 2h } }").contains("grace is '7200s'"));
+    for (key, value) in [("queue_timeout", "off"), ("max_statements", "0"), ("memory_per_query_mib", "1")] {
+        let message = error(&format!("extensions: {{ query: {{ {key}: {value} }} }}"));
+        assert!(message.contains(&format!("extensions.query.{key} is '{value}'")), "{message}");
+    }
 }

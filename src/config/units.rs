@@ -37,6 +37,16 @@ impl Age {
     }
 }
 
+impl std::fmt::Display for Age {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            None => f.write_str("off"),
+            Some(span) if span.subsec_millis() == 0 => write!(f, "{}s", span.as_secs()),
+            Some(span) => write!(f, "{}ms", span.as_millis()),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Age {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // YAML reads a bare `off` as a text, and some writers as a boolean.

@@ -3,8 +3,11 @@
 use super::fetched::{Fetched, FetchedTable};
 use super::information_schema::{DATABASE, InformationSchema};
 use super::pg_attribute::{PgCatalog, described};
-use super::user_columns::{ASSET_METADATA, CHUNKS, INGEST_LEDGER, JOBS, PUBLIC, WHENCE, catalog};
+use super::user_columns::{
+    ASSET_METADATA, CHUNKS, INGEST_LEDGER, JOBS, PUBLIC, QUERIES, SETTINGS, TABLES, WHENCE, catalog,
+};
 use super::views;
+use crate::statements::Statements;
 use async_trait::async_trait;
 use datafusion::catalog::view::ViewTable;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
@@ -57,6 +60,7 @@ pub(crate) struct StatementCatalog {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) tenant: TenantId,
     pub(crate) describing: DescribingSchemas,
+    pub(crate) statements: Arc<Statements>,
 }
 
 impl fmt::Debug for StatementCatalog {
@@ -79,6 +83,7 @@ impl CatalogProvider for StatementCatalog {
                 store: self.store.clone(),
                 snapshot: self.snapshot.clone(),
                 tenant: self.tenant.clone(),
+                statements: self.statements.clone(),
             })),
             _ => None,
         }
@@ -90,6 +95,7 @@ struct StatementSchema {
     store: Store,
     snapshot: Arc<Snapshot>,
     tenant: TenantId,
+    statements: Arc<Statements>,
 }
 
 impl fmt::Debug for StatementSchema {
@@ -100,11 +106,16 @@ impl fmt::Debug for StatementSchema {
 
 impl StatementSchema {
     fn build(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let fetched = |which| Arc::new(FetchedTable::new(which, self.store.clone(), self.tenant.clone()));
+        let fetched = |which| {
+            Arc::new(FetchedTable::new(which, self.store.clone(), self.tenant.clone(), self.statements.clone()))
+        };
         Ok(match (self.name, name) {
             (WHENCE, INGEST_LEDGER) => Some(fetched(Fetched::Ledger)),
             (WHENCE, CHUNKS) => Some(fetched(Fetched::Chunks)),
             (WHENCE, JOBS) => Some(fetched(Fetched::Jobs)),
+            (WHENCE, QUERIES) => Some(fetched(Fetched::Queries)),
+            (WHENCE, TABLES) => Some(fetched(Fetched::Tables)),
+            (WHENCE, SETTINGS) => Some(fetched(Fetched::Settings)),
             (PUBLIC, ASSET_METADATA) => Some(fetched(Fetched::Assets)),
             (PUBLIC, name) => match Table::ALL.into_iter().find(|table| table.name() == name) {
                 Some(table) => {

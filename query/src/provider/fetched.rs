@@ -1,7 +1,12 @@
 //! Small tables that the store keeps beside the rows: fetched whole when scanned.
 
-use super::user_columns::{arrow_schema, asset_columns, chunk_columns, job_columns, ledger_columns};
+use super::table_sizes::table_sizes;
+use super::user_columns::{
+    arrow_schema, asset_columns, chunk_columns, job_columns, ledger_columns, query_columns, setting_columns,
+    table_columns,
+};
 use crate::error::QueryError;
+use crate::statements::Statements;
 use arrow::array::ArrayRef;
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
@@ -29,6 +34,12 @@ pub(crate) enum Fetched {
     Chunks,
     /// `whence.jobs`: the same for every tenant.
     Jobs,
+    /// `whence.queries`.
+    Queries,
+    /// `whence.tables`.
+    Tables,
+    /// `whence.settings`: the same for every tenant.
+    Settings,
 }
 
 /// One of the tables, for one tenant.
@@ -37,17 +48,21 @@ pub(crate) struct FetchedTable {
     schema: SchemaRef,
     store: Store,
     tenant: TenantId,
+    statements: Arc<Statements>,
 }
 
 impl FetchedTable {
-    pub(crate) fn new(which: Fetched, store: Store, tenant: TenantId) -> Self {
+    pub(crate) fn new(which: Fetched, store: Store, tenant: TenantId, statements: Arc<Statements>) -> Self {
         let columns = match which {
             Fetched::Ledger => ledger_columns(),
             Fetched::Assets => asset_columns(),
             Fetched::Chunks => chunk_columns(),
             Fetched::Jobs => job_columns(),
+            Fetched::Queries => query_columns(),
+            Fetched::Tables => table_columns(),
+            Fetched::Settings => setting_columns(),
         };
-        Self { which, schema: arrow_schema(&columns), store, tenant }
+        Self { which, schema: arrow_schema(&columns), store, tenant, statements }
     }
 }
 
@@ -75,12 +90,15 @@ impl TableProvider for FetchedTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let rows = match self.which {
-            Fetched::Ledger => self.store.ledger(&self.tenant).await,
-            Fetched::Assets => self.store.assets(&self.tenant).await,
-            Fetched::Chunks => self.store.chunk_rows(&self.tenant).await,
-            Fetched::Jobs => self.store.job_rows(),
+            Fetched::Ledger => self.store.ledger(&self.tenant).await.map_err(QueryError::from)?,
+            Fetched::Assets => self.store.assets(&self.tenant).await.map_err(QueryError::from)?,
+            Fetched::Chunks => self.store.chunk_rows(&self.tenant).await.map_err(QueryError::from)?,
+            Fetched::Jobs => self.store.job_rows().map_err(QueryError::from)?,
+            Fetched::Queries => self.statements.rows(&self.tenant)?,
+            Fetched::Tables => table_sizes(&self.store.chunk_rows(&self.tenant).await.map_err(QueryError::from)?)?,
+            Fetched::Settings => self.statements.settings()?,
         };
-        let rows = conform(&rows.map_err(QueryError::from)?, &self.schema)?;
+        let rows = conform(&rows, &self.schema)?;
         Ok(MemorySourceConfig::try_new_exec(&[vec![rows]], self.schema.clone(), projection.cloned())?)
     }
 }

@@ -131,6 +131,12 @@ pub(crate) const INGEST_LEDGER: &str = "ingest_ledger";
 pub(crate) const CHUNKS: &str = "chunks";
 /// What the store does in the background.
 pub(crate) const JOBS: &str = "jobs";
+/// What statements have cost.
+pub(crate) const QUERIES: &str = "queries";
+/// The tables with their sizes.
+pub(crate) const TABLES: &str = "tables";
+/// The limits that hold here.
+pub(crate) const SETTINGS: &str = "settings";
 /// One row per asset.
 pub(crate) const ASSET_METADATA: &str = "asset_metadata";
 
@@ -144,6 +150,9 @@ pub(crate) fn catalog() -> Vec<CatalogTable> {
     tables.push(CatalogTable { schema: WHENCE, name: INGEST_LEDGER, columns: ledger_columns() });
     tables.push(CatalogTable { schema: WHENCE, name: CHUNKS, columns: chunk_columns() });
     tables.push(CatalogTable { schema: WHENCE, name: JOBS, columns: job_columns() });
+    tables.push(CatalogTable { schema: WHENCE, name: QUERIES, columns: query_columns() });
+    tables.push(CatalogTable { schema: WHENCE, name: TABLES, columns: table_columns() });
+    tables.push(CatalogTable { schema: WHENCE, name: SETTINGS, columns: setting_columns() });
     tables
 }
 
@@ -211,6 +220,42 @@ pub(crate) fn job_columns() -> Vec<UserColumn> {
         column("runs", BigInt, false),
         column("failures", BigInt, false),
     ]
+}
+
+/// Columns of `whence.queries`.
+pub(crate) fn query_columns() -> Vec<UserColumn> {
+    use UserType::{BigInt, Double, Text, Timestamp};
+    vec![
+        column("fingerprint", Text, false),
+        column("query", Text, false),
+        column("calls", BigInt, false),
+        column("total_ms", Double, false),
+        column("mean_ms", Double, false),
+        column("max_ms", Double, false),
+        column("rows", BigInt, false),
+        column("errors", BigInt, false),
+        column("last_at", Timestamp, false),
+    ]
+}
+
+/// Columns of `whence.tables`.
+pub(crate) fn table_columns() -> Vec<UserColumn> {
+    use UserType::{BigInt, Double, Text, Timestamp};
+    vec![
+        column("table_name", Text, false),
+        column("chunks", BigInt, false),
+        column("rows", BigInt, false),
+        column("bytes", BigInt, false),
+        column("uncompressed_bytes", BigInt, true),
+        column("compression_ratio", Double, true),
+        column("min_time", Timestamp, true),
+        column("max_time", Timestamp, true),
+    ]
+}
+
+/// Columns of `whence.settings`.
+pub(crate) fn setting_columns() -> Vec<UserColumn> {
+    vec![column("name", UserType::Text, false), column("setting", UserType::Text, false)]
 }
 
 /// Columns as an Arrow schema; JSON columns are marked as such.

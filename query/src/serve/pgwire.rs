@@ -5,13 +5,16 @@
 //! rows: batch by batch from the query's threads -> types::FieldInfo, encode::RowEncoder -> socket; a slow reader slows the query
 //! ```
 //!
-//! Any user may connect to database `whence` without a password: the tenant is `default` until keys are configured.
+//! Any user may connect to database `whence`: without a password as tenant `default` until there are API keys, then with
+//! a key as password (`proof.rs`).
 
 mod authentication;
 mod connection;
 mod encode;
 mod extended;
 mod parameters;
+mod proof;
+mod scram;
 mod simple;
 mod types;
 

@@ -37,7 +37,16 @@ impl StartupHandler for Connection {
         match message {
             PgWireFrontendMessage::Startup(startup) => {
                 begin(client, &startup).await?;
-                admit(self, client, self.engine.keyring().anonymous()).await
+                match self.identification.ask(self.engine.keyring(), client).await? {
+                    Some(grant) => admit(self, client, grant).await,
+                    None => Ok(()),
+                }
+            }
+            PgWireFrontendMessage::PasswordMessageFamily(answer) => {
+                match self.identification.answer(self.engine.keyring(), client, answer).await? {
+                    Some(grant) => admit(self, client, grant).await,
+                    None => Ok(()),
+                }
             }
             _ => Ok(()),
         }

@@ -32,6 +32,7 @@ const FAREWELL: Duration = Duration::from_millis(200);
 pub(super) struct Connection {
     pub(super) engine: QueryEngine,
     session: OnceLock<Session>,
+    pub(super) identification: super::proof::Identification,
     pub(super) prepared: super::extended::PreparedBytes,
     pub(super) busy: Arc<Mutex<()>>,
     pub(super) cancellations: Arc<ConnectionManager>,
@@ -43,6 +44,7 @@ impl Connection {
         Self {
             engine,
             session: OnceLock::new(),
+            identification: super::proof::Identification::default(),
             prepared: super::extended::PreparedBytes::default(),
             busy: Arc::default(),
             cancellations,
