@@ -3,7 +3,7 @@
 //! ```text
 //! recover:  log -> Mapper -> Store -> Tail -> Correlator
 //! serve:    OTLP -> Ingest -> Store -> Tail -> Correlator -> Store
-//!                              Store -> QueryEngine -> PostgreSQL wire, HTTP
+//!                              Store -> QueryEngine -> PostgreSQL wire, HTTP, Flight SQL
 //! stop:     receivers -> doors -> Store (flush) -> Correlator, which ends with the tail
 //! ```
 
@@ -253,13 +253,14 @@ async fn open_doors(
     }
     let http = listen("extensions.query.http.endpoint", config.extensions.query.http.endpoint).await?;
     let pgwire = listen("extensions.query.pgwire.endpoint", config.extensions.query.pgwire.endpoint).await?;
-    let router = whence_query::serve::http::router(engine.clone())
+    let router = whence_query::serve::http::router(engine.clone(), answering.clone())
+        .merge(whence_query::serve::flight::router(engine.clone()))
         .merge(admin::router(admin))
         .merge(crate::key_door::router(store.keyring().clone()))
         .merge(crate::delete_door::router(store.clone(), engine.clone()));
     let serving = whence_query::serve::pgwire::serve(engine.clone(), pgwire, answering.clone());
     Ok(vec![
-        serve_router("HTTP queries", http, router, answering.clone()),
+        serve_router("HTTP and Flight SQL queries", http, router, answering.clone()),
         named("PostgreSQL wire", async move { Ok(serving.await?) }),
     ])
 }

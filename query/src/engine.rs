@@ -228,6 +228,10 @@ impl QueryEngine {
         self.shared.cache.forget(tenant).await
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::new(self.shared.store.snapshot())
     }
@@ -297,6 +301,8 @@ fn base_context(options: &QueryOptions) -> Result<SessionContext, QueryError> {
     let settings = config.options_mut();
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.sql_parser.dialect = Dialect::PostgreSQL;
+    // Where in the statement an unknown name stands.
+    settings.sql_parser.collect_spans = true;
     settings.execution.parquet.pushdown_filters = true;
     settings.execution.parquet.reorder_filters = true;
     // The rule moves JSON look-ups below the views' projections, where DataFusion 55 then finds two columns of one name.

@@ -224,10 +224,32 @@ impl QueryError {
         }
     }
 
+    /// Where in the statement `sql` the fault was noticed, in characters from 1, where that is known.
+    pub fn position(&self, sql: &str) -> Option<usize> {
+        let (line, column) = match self {
+            Self::Syntax(error) => place_in_words(&error.to_string())?,
+            Self::Engine(error) => {
+                let start = error.diagnostic()?.span?.start;
+                (usize::try_from(start.line).ok()?, usize::try_from(start.column).ok()?)
+            }
+            _ => return None,
+        };
+        let before = sql.split('\n').take(line.checked_sub(1)?).map(|line| line.chars().count() + 1).sum::<usize>();
+        (column > 0).then(|| (before + column).min(sql.chars().count() + 1))
+    }
+
     /// True if the fault is in the statement, not in the server.
     pub fn is_callers_fault(&self) -> bool {
         !matches!(self.sqlstate().0, "XX000" | "53200" | "53300" | "57P01" | "57014" | "58030")
     }
+}
+
+/// Line and column, which the parser tells in words only.
+fn place_in_words(message: &str) -> Option<(usize, usize)> {
+    let (_, place) = message.rsplit_once("at Line: ")?;
+    let (line, column) = place.split_once(", Column: ")?;
+    let digits = column.find(|c: char| !c.is_ascii_digit()).unwrap_or(column.len());
+    Some((line.parse().ok()?, column[..digits].parse().ok()?))
 }
 
 /// The innermost error: outer layers add only where DataFusion noticed it.
@@ -342,6 +364,16 @@ mod tests {
         assert_eq!(plan("Invalid function 'nope'."), SqlState::UNDEFINED_FUNCTION);
         let nested = DataFusionError::Context("x".into(), Box::new(DataFusionError::ResourcesExhausted("pool".into())));
         assert_eq!(QueryError::from(nested).sqlstate(), SqlState::OUT_OF_MEMORY);
+    }
+
+    #[test]
+    fn a_place_in_a_statement_counts_characters_over_its_lines() {
+        let error = |place: &str| QueryError::Syntax(ParserError::ParserError(format!("Expected: x{place}")));
+        let sql = "SELECT 'é',\n  FROM t";
+        assert_eq!(error(" at Line: 2, Column: 3").position(sql), Some(15));
+        assert_eq!(error(" at Line: 1, Column: 1").position(sql), Some(1));
+        assert_eq!(error(" at Line: 9, Column: 9").position(sql), Some(21), "the end, not beyond it");
+        assert_eq!(error("").position(sql), None);
     }
 
     #[test]

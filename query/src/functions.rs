@@ -24,6 +24,11 @@ pub(crate) fn json_metadata() -> HashMap<String, String> {
     HashMap::from([(EXTENSION_KEY.to_owned(), JSON_EXTENSION.to_owned())])
 }
 
+/// Metadata of a column of UUIDs that leaves for readers of Arrow.
+pub(crate) fn uuid_metadata() -> HashMap<String, String> {
+    HashMap::from([(EXTENSION_KEY.to_owned(), "arrow.uuid".to_owned())])
+}
+
 /// True for a text column that holds JSON.
 pub(crate) fn is_json(field: &Field) -> bool {
     field.metadata().get(EXTENSION_KEY).is_some_and(|name| name == JSON_EXTENSION)

@@ -1,7 +1,7 @@
 //! SQL over the store: sessions of one tenant, the tables and functions they see, and the doors they come through.
 //!
 //! ```text
-//! serve::pgwire, serve::http -> Session::execute -> statement (parse, allow-list) -> one snapshot
+//! serve::{pgwire, http, flight} -> Session::execute -> statement (parse, allow-list) -> one snapshot
 //!   -> provider::catalog (views over stored columns) -> DataFusion, on threads of its own -> QueryStream -> encoded rows
 //! ```
 //!
@@ -21,6 +21,7 @@ mod memory;
 mod naming;
 mod parameter;
 mod pause;
+mod progress;
 mod provider;
 pub mod serve;
 mod session;
@@ -29,12 +30,14 @@ mod statement;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use cache::levels::CacheStatistics;
 pub use engine::{QueryEngine, QueryOptions, STACK_BYTES};
 pub use error::{QueryError, SqlState};
 pub use functions::table::{Argument, ArgumentKind, TableFunction, TableFunctionCall};
 pub use parameter::{Parameter, ParameterType};
+pub use progress::Progress;
 pub use session::{Answer, Description, QueryStream, Session};
 pub use settings::Settings;
 pub use statement::Parsed;

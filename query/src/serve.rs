@@ -1,7 +1,9 @@
-//! The doors: PostgreSQL wire and HTTP.
+//! The doors: PostgreSQL wire, HTTP and Flight SQL.
 
+pub mod flight;
 pub mod http;
 pub mod pgwire;
+mod portable;
 mod text;
 
 /// Every value of a column in PostgreSQL's text form; NULL as `NULL`.

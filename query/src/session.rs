@@ -9,6 +9,7 @@ use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::naming::{self, Names, rename};
 use crate::parameter::{Parameter, mentions, substitute};
+use crate::progress::{Progress, RunningPlan};
 use crate::settings::Settings;
 use crate::statement::{Command, Parsed, parse};
 use crate::statements::Running;
@@ -74,6 +75,15 @@ impl Session {
     /// Whose rows it sees.
     pub fn tenant(&self) -> &TenantId {
         self.grant.tenant()
+    }
+
+    /// That the client may still ask.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Access`], once its key is revoked or has expired.
+    pub fn check(&self) -> Result<(), QueryError> {
+        Ok(self.grant.check()?)
     }
 
     /// Settings as they are now.
@@ -247,8 +257,10 @@ impl Session {
         let (started, start) = oneshot::channel();
         let (batches, receiver) = mpsc::channel(BATCHES_IN_FLIGHT);
         let (engine, tenant) = (self.engine.clone(), self.tenant().clone());
+        let running = RunningPlan::default();
+        let watched = running.clone();
         let work = async move {
-            let outcome = run_to_channel(engine, tenant, settings, ast, started, &batches).await;
+            let outcome = run_to_channel(engine, tenant, settings, ast, started, (&batches, watched)).await;
             if let Err((error, started)) = outcome {
                 match started {
                     Some(started) => drop(started.send(Err(error))),
@@ -283,6 +295,7 @@ impl Session {
             stop: Some(stop),
             first: None,
             running: None,
+            plan: running,
         })
     }
 }
@@ -296,7 +309,7 @@ async fn run_to_channel(
     settings: Arc<Settings>,
     ast: Statement,
     started: Started,
-    batches: &mpsc::Sender<Result<RecordBatch, QueryError>>,
+    (batches, running): (&mpsc::Sender<Result<RecordBatch, QueryError>>, RunningPlan),
 ) -> Result<(), (QueryError, Option<Started>)> {
     let prepared = async {
         let turn = engine.turn(&tenant).await?;
@@ -306,6 +319,7 @@ async fn run_to_channel(
         let schema = Arc::new(plan.schema().as_arrow().clone());
         let state = context.state();
         let physical = state.create_physical_plan(&plan).await?;
+        running.started(physical.clone());
         let stream = execute_stream(physical, Arc::new(TaskContext::from(&state)))?;
         Ok((turn, snapshot, schema, stream))
     };
@@ -376,12 +390,18 @@ pub struct QueryStream {
     first: Option<RecordBatch>,
     /// What it costs; counted when the stream is dropped.
     running: Option<Running>,
+    plan: RunningPlan,
 }
 
 impl QueryStream {
     /// Columns; batches may hold text as `Utf8` where this says `Utf8View`, and the other way round.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    /// How far the query has come.
+    pub fn progress(&self) -> Progress {
+        self.plan.progress()
     }
 
     /// All rows at once.
@@ -399,7 +419,15 @@ impl QueryStream {
 
     fn of(batch: RecordBatch) -> Result<Self, QueryError> {
         let (_, receiver) = mpsc::channel(1);
-        Ok(Self { schema: batch.schema(), receiver, timer: None, stop: None, first: Some(batch), running: None })
+        Ok(Self {
+            schema: batch.schema(),
+            receiver,
+            timer: None,
+            stop: None,
+            first: Some(batch),
+            running: None,
+            plan: RunningPlan::default(),
+        })
     }
 }
 

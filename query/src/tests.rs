@@ -3,6 +3,7 @@
 
 mod answers;
 mod fixture;
+mod flight;
 mod http;
 mod limits;
 mod partials;

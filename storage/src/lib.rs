@@ -39,6 +39,7 @@ mod disk;
 mod disk_cap;
 mod erase;
 mod error;
+mod feed;
 mod files;
 mod flush;
 mod format;
@@ -71,6 +72,7 @@ pub use chunk::{BUCKETS, Chunk};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use erase::{Erased, Erasure, RowCondition};
 pub use error::StorageError;
+pub use feed::{ArrivedEvents, NewEvents};
 pub use jobs::{JobKind, JobRecord};
 pub use keyring::{
     AccessError, CreatedKey, Credentials, Grant, KeyId, KeyInfo, Keyring, NewKey, Scope, Scopes, ScramParameters,

@@ -1,6 +1,7 @@
 //! What is in memory: memtables, sealed rows, the list of chunks, and what belongs to the next commit.
 
 use crate::assets::{self, Assets};
+use crate::feed::Feed;
 use crate::jobs::Jobs;
 use crate::ledger::{Counts, Increments};
 use crate::log::LogOffset;
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) jobs: Jobs,
+    pub(crate) feed: Feed,
 }
 
 /// Numbers for [`crate::Statistics`].

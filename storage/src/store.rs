@@ -4,6 +4,7 @@ use crate::assets;
 use crate::control::Control;
 use crate::delta::{Access, DeltaLog, OpenedTable};
 use crate::digests::{DigestJournal, Digests};
+use crate::feed::{Feed, NewEvents};
 use crate::files::make_folder;
 use crate::flush::{self, ChunkWriter, Parts, blocking};
 use crate::format;
@@ -204,6 +205,7 @@ impl Store {
             closed: AtomicBool::new(false),
             counters: Counters::default(),
             jobs: Jobs::default(),
+            feed: Feed::default(),
             options,
         });
         let files = shared.clone();
@@ -328,6 +330,12 @@ impl Store {
             let empty = || Arc::new(TableSnapshot::default());
             Snapshot { version: 0, events: empty(), metrics: empty(), correlations: empty() }
         })
+    }
+
+    /// Events of a tenant as they are stored from now on. Of what waits to be taken, `max_bytes` are kept at most: then
+    /// the oldest are dropped, and counted.
+    pub fn watch_events(&self, tenant: TenantId, max_bytes: usize) -> NewEvents {
+        self.inner.shared.feed.watch(tenant, max_bytes)
     }
 
     /// The ingest ledger of a tenant: minute, tenant_id, signal, received, stored, duplicate, rejected, dropped.

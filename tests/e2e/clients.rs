@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(crate) fn folder() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../clients");
     assert!(
-        folder.join("python/.installed").exists() && folder.join("node/.installed").exists(),
+        ["python", "node", "java"].iter().all(|kind| folder.join(kind).join(".installed").exists()),
         "the clients are not in {}: run tests/clients/install {0}",
         folder.display()
     );
@@ -144,7 +144,7 @@ fn the_node_sdk_is_understood_over_its_three_protocols() {
 }
 
 /// One small request with a span that has an amount, and the id of its trace.
-fn one_span(server: &Server) -> &'static str {
+pub(crate) fn one_span(server: &Server) -> &'static str {
     let trace = "5b8efff798038103d269b633813fc60c";
     let now = now_unix_nanos();
     server.export_json(

@@ -15,7 +15,7 @@ fn in_tests(name: &str) -> PathBuf {
 }
 
 /// A server that holds `fixtures/shop.otlp.jsonl`, with its links.
-fn with_fixture(options: &[&str]) -> Server {
+pub(crate) fn with_fixture(options: &[&str]) -> Server {
     let home = Home::new();
     let server = Server::start(&home);
     let fixture = in_tests("fixtures/shop.otlp.jsonl").display().to_string();

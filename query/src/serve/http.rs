@@ -1,125 +1,110 @@
-//! HTTP: `POST /v1/sql`.
+//! HTTP: `POST /v1/sql`, and `GET /v1/tail` (see [`tail`]).
 //!
 //! ```text
-//! body (SQL, or {"sql", "parameters"}) -> Session::execute -> first batch (so that errors have a status) -> body, streamed
+//! body (SQL, or {"sql", "params", ...}) -> Session::execute -> first batch (so that errors have a status) -> body, streamed
 //! ```
 //!
-//! Answers JSON, CSV or an Arrow IPC stream, by `?format=` or the `Accept` header. Only JSON has a limit of rows, and says
-//! so (`"truncated": true`).
+//! The answer is JSON, CSV, an Arrow IPC stream, or lines of JSON that also tell the progress ([`body::Format`]). Rows are
+//! made as the client reads; a client that goes away ends its query.
 
 mod body;
+mod request;
+mod tail;
 
 use crate::error::{QueryError, SqlState};
 use crate::session::Answer;
-use crate::{Parameter, QueryEngine};
+use crate::{Parameter, QueryEngine, Session};
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use body::Format;
 use bytes::Bytes;
-use serde::Deserialize;
+use request::{Request, Wishes};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 /// Bytes of a request.
 const MAX_BODY: usize = 1 << 20;
 
-/// Routes of the query API.
-pub fn router(engine: QueryEngine) -> Router {
-    Router::new().route("/v1/sql", post(sql)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(engine)
+/// What the routes share.
+#[derive(Clone)]
+struct Doors {
+    engine: QueryEngine,
+    watchers: Arc<Semaphore>,
+    /// Ends what would go on for ever.
+    until: CancellationToken,
 }
 
-#[derive(Debug, Deserialize)]
-struct Wishes {
-    format: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    sql: String,
-    #[serde(default)]
-    parameters: Vec<Value>,
+/// Routes of the query API, whose endless answers end with `until`.
+pub fn router(engine: QueryEngine, until: CancellationToken) -> Router {
+    let watchers = Arc::new(Semaphore::new(tail::MAX_WATCHERS));
+    Router::new()
+        .route("/v1/sql", post(sql))
+        .route("/v1/tail", get(tail::tail))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(Doors { engine, watchers, until })
 }
 
 async fn sql(
-    State(engine): State<QueryEngine>,
+    State(Doors { engine, .. }): State<Doors>,
     Query(wishes): Query<Wishes>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    let format = format_of(wishes.format.as_deref(), &headers)?;
-    let request = read(&headers, &body)?;
-    let session = engine.authenticate(|name| headers.get(name).map(HeaderValue::as_bytes))?;
-    let mut statements = session.parse(&request.sql)?;
-    let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
-        return Err(QueryError::NotSupported { what: "anything but one statement in a request".to_owned() }.into());
+    let request = Request::read(&headers, &body)?;
+    let parameters = request.parameters()?;
+    let wishes = request.wishes.or(wishes);
+    let format = request::format(&wishes, &headers)?;
+    let session = session_for(&engine, &headers)?;
+    if let Some(milliseconds) = wishes.timeout_ms {
+        session.set("statement_timeout", Some(&milliseconds.to_string()))?;
+    }
+    let limit = match (wishes.limit, format) {
+        (Some(rows), _) => Some(rows),
+        (None, Format::Json | Format::Lines) => Some(engine.options().http_rows),
+        (None, Format::Csv | Format::Arrow) => None,
     };
-    let parameters: Vec<_> = request.parameters.into_iter().map(parameter).collect();
-    match session.execute(&statement, &parameters).await? {
-        Answer::Rows(rows) => Ok(body::answer(rows, format, engine.options().http_rows).await?),
-        Answer::Done(tag) => Ok(Json(json!({ "columns": [], "rows": [], "command": tag })).into_response()),
-    }
+    let answer = run(&session, &request.sql, &parameters).await;
+    let answered = match answer {
+        Ok(Answer::Rows(rows)) => body::answer(rows, format, limit, &request.sql).await,
+        Ok(Answer::Done(tag)) => Ok(Json(json!({ "columns": [], "rows": [], "command": tag })).into_response()),
+        Err(error) => Err(error),
+    };
+    answered.map_err(|error| Failure { position: error.position(&request.sql), error })
 }
 
-fn format_of(wish: Option<&str>, headers: &HeaderMap) -> Result<Format, QueryError> {
-    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match wish {
-        Some("json") => Ok(Format::Json),
-        Some("csv") => Ok(Format::Csv),
-        Some("arrow") => Ok(Format::Arrow),
-        Some(other) => Err(QueryError::NotSupported { what: format!("format {other}: json, csv and arrow are; it") }),
-        None if accepted.contains(body::ARROW_TYPE) => Ok(Format::Arrow),
-        None if accepted.contains("text/csv") => Ok(Format::Csv),
-        None => Ok(Format::Json),
-    }
+/// A session for whoever sends these headers.
+fn session_for(engine: &QueryEngine, headers: &HeaderMap) -> Result<Session, QueryError> {
+    engine.authenticate(|name| headers.get(name).map(HeaderValue::as_bytes))
 }
 
-/// SQL does not start with a brace: what does is JSON, whatever its type says.
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, QueryError> {
-    let text = std::str::from_utf8(body)
-        .map_err(|_| QueryError::InvalidText { problem: "the request's body is not UTF-8".to_owned() })?;
-    let is_json = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("application/json"));
-    if is_json || text.trim_start().starts_with('{') {
-        serde_json::from_str(text).map_err(|error| QueryError::InvalidText {
-            problem: format!("the request's body is no JSON object with \"sql\" (and \"parameters\"): {error}"),
-        })
-    } else {
-        Ok(Request { sql: text.to_owned(), parameters: Vec::new() })
-    }
-}
-
-fn parameter(value: Value) -> Parameter {
-    match value {
-        Value::Null => Parameter::Null,
-        Value::Bool(truth) => Parameter::Boolean(truth),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => Parameter::Integer(integer),
-            (None, Some(float)) => Parameter::Float(float),
-            (None, None) => Parameter::Text(number.to_string()),
-        },
-        Value::String(text) => Parameter::Text(text),
-        Value::Array(items) => Parameter::Array(items.into_iter().map(parameter).collect()),
-        object @ Value::Object(_) => Parameter::Text(object.to_string()),
-    }
+async fn run(session: &Session, sql: &str, parameters: &[Parameter]) -> Result<Answer, QueryError> {
+    let mut statements = session.parse(sql)?;
+    let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
+        return Err(QueryError::NotSupported { what: "anything but one statement in a request".to_owned() });
+    };
+    session.execute(&statement, parameters).await
 }
 
 /// An error as the answer to a request.
-struct Failure(QueryError);
+struct Failure {
+    error: QueryError,
+    position: Option<usize>,
+}
 
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
-        Self(error)
+        Self { error, position: None }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = match &self.0 {
+        let status = match &self.error {
             QueryError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             QueryError::Access(error) if error.is_forbidden() => StatusCode::FORBIDDEN,
             QueryError::Access(_) => StatusCode::UNAUTHORIZED,
@@ -128,12 +113,15 @@ impl IntoResponse for Failure {
             error if error.is_callers_fault() => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, Json(json!({ "error": described(&self.0) }))).into_response()
+        (status, Json(json!({ "error": described(&self.error, self.position) }))).into_response()
     }
 }
 
-fn described(error: &QueryError) -> Value {
+fn described(error: &QueryError, position: Option<usize>) -> Value {
     let mut described = json!({ "code": error.sqlstate().0, "message": error.to_string() });
+    if let Some(position) = position {
+        described["position"] = position.into();
+    }
     if let Some(hint) = error.hint() {
         described["hint"] = hint.into();
     }

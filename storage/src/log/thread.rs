@@ -236,6 +236,9 @@ impl LogThread {
         let tenant = application.tenant.clone();
         let limit = self.shared.options.series_limit;
         let rows = self.shared.change(|state| state.apply(offset, application, limit, emit))?;
+        if let Some(TailRows::Events(batch)) = &rows {
+            self.shared.feed.publish(&tenant, batch);
+        }
         if let Some(rows) = rows.filter(|_| emit.tail) {
             let bytes = match &rows {
                 TailRows::Events(batch) => batch_bytes(batch),

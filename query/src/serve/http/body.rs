@@ -3,52 +3,109 @@
 use crate::error::QueryError;
 use crate::functions::is_json;
 use crate::serve::pgwire::type_name;
+use crate::serve::portable::{portable_batch, portable_schema};
 use crate::serve::text::{plain, value};
 use crate::session::QueryStream;
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use axum::body::Body;
-use axum::http::header;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 use std::fmt::Write;
+use std::time::{Duration, Instant};
 
 /// Media type of an Arrow IPC stream.
 pub(super) const ARROW_TYPE: &str = "application/vnd.apache.arrow.stream";
 
+/// Says how many rows the answer has at most, where there is such a limit.
+const LIMIT_HEADER: HeaderName = HeaderName::from_static("whence-row-limit");
+/// Trailer of the forms that cannot say it in their body: whether the limit cut rows off. Clients that want it say
+/// `TE: trailers`.
+const TRUNCATED_TRAILER: HeaderName = HeaderName::from_static("whence-truncated");
+/// Time between two lines of progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
 /// Form of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// `{"columns": [...], "rows": [[...], ...], "truncated": false}`.
+    /// `{"columns": [...], "rows": [[...], ...], "row_count": 2, "truncated": false}`.
     Json,
+    /// One JSON object a line: `{"columns": [...]}`; then, as they come, `{"rows": [[...], ...]}` and, each half second
+    /// and once at the end, `{"progress": {"rows_read", "rows_expected", "elapsed_ms"}}`; at last
+    /// `{"end": {"row_count", "truncated"}}` or `{"error": {...}}`.
+    Lines,
     /// With a header line; NULL is empty, an empty text is `""`.
     Csv,
     /// Arrow IPC.
     Arrow,
 }
 
-/// The answer; an error before the first rows is the request's, a later one ends the body.
-pub(super) async fn answer(mut rows: QueryStream, format: Format, limit: usize) -> Result<Response, QueryError> {
-    let mut writer = Writer::new(format, rows.schema(), limit)?;
-    let first = rows.next().await.transpose()?;
-    let mut start = writer.start();
-    let more = match first {
-        Some(batch) => writer.rows(&batch, &mut start)?,
-        None => false,
-    };
-    let body = stream::unfold(Some(Box::new(Open { rows, writer, pending: start, more })), next_part);
-    let media = match format {
-        Format::Json => "application/json",
-        Format::Csv => "text/csv; charset=utf-8",
-        Format::Arrow => ARROW_TYPE,
-    };
-    Ok(([(header::CONTENT_TYPE, media)], Body::from_stream(body)).into_response())
+impl Format {
+    /// By the name in a request.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "json" => Self::Json,
+            "ndjson" => Self::Lines,
+            "csv" => Self::Csv,
+            "arrow" => Self::Arrow,
+            _ => return None,
+        })
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Lines => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Arrow => ARROW_TYPE,
+        }
+    }
+}
+
+/// The answer; an error before the first rows is the request's (unless progress is told meanwhile), a later one ends the
+/// body.
+pub(super) async fn answer(
+    mut rows: QueryStream,
+    format: Format,
+    limit: Option<usize>,
+    sql: &str,
+) -> Result<Response, QueryError> {
+    let mut writer = Writer::new(format, rows.schema(), limit, sql)?;
+    let mut pending = writer.start();
+    let mut more = true;
+    if format != Format::Lines {
+        more = match rows.next().await.transpose()? {
+            Some(batch) => writer.rows(&batch, &mut pending)?,
+            None => false,
+        };
+    }
+    let open = Open { rows, writer, pending, more, began: Instant::now() };
+    let body = StreamBody::new(stream::unfold(Some(Stage::Rows(Box::new(open))), next_part));
+    let mut response = Body::new(body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    if let Some(limit) = limit {
+        headers.insert(LIMIT_HEADER, HeaderValue::from(limit));
+    }
+    if matches!(format, Format::Csv | Format::Arrow) {
+        headers.insert(header::TRAILER, HeaderValue::from(TRUNCATED_TRAILER));
+    }
+    Ok(response)
+}
+
+/// What is left of an answer.
+enum Stage {
+    Rows(Box<Open>),
+    Trailers(HeaderMap),
 }
 
 /// An answer that has not ended.
@@ -57,29 +114,95 @@ struct Open {
     writer: Writer,
     pending: Vec<u8>,
     more: bool,
+    began: Instant,
 }
 
-type Part = (Result<Bytes, std::io::Error>, Option<Box<Open>>);
+type Part = (Result<Frame<Bytes>, std::io::Error>, Option<Stage>);
 
-async fn next_part(open: Option<Box<Open>>) -> Option<Part> {
-    let mut open = open?;
+async fn next_part(stage: Option<Stage>) -> Option<Part> {
+    let mut open = match stage? {
+        Stage::Rows(open) => open,
+        Stage::Trailers(trailers) => return Some((Ok(Frame::trailers(trailers)), None)),
+    };
     let mut part = std::mem::take(&mut open.pending);
     // An empty part would end the body.
     while part.is_empty() {
-        let next = if open.more { open.rows.next().await } else { None };
-        let written = match next {
-            Some(batch) => batch.and_then(|batch| open.writer.rows(&batch, &mut part)),
-            None => return Some((open.writer.end(None).map_err(std::io::Error::other), None)),
-        };
-        match written {
-            Ok(more) => open.more = more,
-            Err(error) => {
-                tracing::debug!(%error, "an answer ends early");
-                return Some((open.writer.end(Some(error)).map_err(std::io::Error::other), None));
+        match open.next_batch().await {
+            Next::Progress => open.write_progress(&mut part),
+            Next::Batch(batch) => match batch.and_then(|batch| open.writer.rows(&batch, &mut part)) {
+                Ok(more) => open.more = more,
+                Err(error) => {
+                    tracing::debug!(%error, "an answer ends early");
+                    return Some(last_part(open.writer, Some(error)));
+                }
+            },
+            Next::End => {
+                open.write_progress(&mut part);
+                let (end, stage) = last_part(open.writer, None);
+                let end = end.map(|frame| {
+                    part.extend_from_slice(&frame.into_data().unwrap_or_default());
+                    Frame::data(part.into())
+                });
+                return Some((end, stage));
             }
         }
     }
-    Some((Ok(part.into()), Some(open)))
+    Some((Ok(Frame::data(part.into())), Some(Stage::Rows(open))))
+}
+
+fn last_part(writer: Writer, error: Option<QueryError>) -> Part {
+    let truncated = writer.truncated;
+    let has_trailers = matches!(writer.format, Format::Csv | Format::Arrow);
+    let end = writer.end(error).map(Frame::data).map_err(std::io::Error::other);
+    let trailers = (has_trailers && end.is_ok()).then(|| {
+        let truncated = HeaderValue::from_static(if truncated { "true" } else { "false" });
+        Stage::Trailers(HeaderMap::from_iter([(TRUNCATED_TRAILER, truncated)]))
+    });
+    (end, trailers)
+}
+
+enum Next {
+    Batch(Result<RecordBatch, QueryError>),
+    /// Nothing came for a while.
+    Progress,
+    End,
+}
+
+impl Open {
+    async fn next_batch(&mut self) -> Next {
+        if !self.more {
+            return Next::End;
+        }
+        let next = if self.writer.format == Format::Lines {
+            match tokio::time::timeout(PROGRESS_EVERY, self.rows.next()).await {
+                Ok(next) => next,
+                Err(_) => return Next::Progress,
+            }
+        } else {
+            self.rows.next().await
+        };
+        next.map_or(Next::End, Next::Batch)
+    }
+
+    fn write_progress(&self, out: &mut Vec<u8>) {
+        if self.writer.format == Format::Lines {
+            let progress = self.rows.progress();
+            let milliseconds = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            line(
+                out,
+                &json!({ "progress": {
+                    "rows_read": progress.rows_read,
+                    "rows_expected": progress.rows_expected,
+                    "elapsed_ms": milliseconds,
+                } }),
+            );
+        }
+    }
+}
+
+fn line(out: &mut Vec<u8>, value: &Value) {
+    out.extend_from_slice(value.to_string().as_bytes());
+    out.push(b'\n');
 }
 
 struct Writer {
@@ -87,29 +210,35 @@ struct Writer {
     schema: SchemaRef,
     json: Vec<bool>,
     arrow: Option<StreamWriter<Vec<u8>>>,
-    left: usize,
+    limit: usize,
     written: usize,
     truncated: bool,
+    /// To say where in it an error is.
+    sql: String,
 }
 
 impl Writer {
-    fn new(format: Format, schema: SchemaRef, limit: usize) -> Result<Self, QueryError> {
+    fn new(format: Format, schema: SchemaRef, limit: Option<usize>, sql: &str) -> Result<Self, QueryError> {
+        let schema = if format == Format::Arrow { portable_schema(&schema) } else { schema };
         let arrow = match format {
             Format::Arrow => Some(StreamWriter::try_new(Vec::new(), &schema)?),
             _ => None,
         };
         let json = schema.fields().iter().map(|field| is_json(field)).collect();
-        let left = if format == Format::Json { limit } else { usize::MAX };
-        Ok(Self { format, schema, json, arrow, left, written: 0, truncated: false })
+        let limit = limit.unwrap_or(usize::MAX);
+        Ok(Self { format, schema, json, arrow, limit, written: 0, truncated: false, sql: sql.to_owned() })
     }
 
     fn start(&mut self) -> Vec<u8> {
         let fields = self.schema.fields();
+        let columns =
+            || Value::from_iter(fields.iter().map(|field| json!({ "name": field.name(), "type": type_name(field) })));
         match self.format {
-            Format::Json => {
-                let columns =
-                    fields.iter().map(|field| serde_json::json!({ "name": field.name(), "type": type_name(field) }));
-                format!("{{\"columns\":{},\"rows\":[", serde_json::Value::from_iter(columns)).into_bytes()
+            Format::Json => format!("{{\"columns\":{},\"rows\":[", columns()).into_bytes(),
+            Format::Lines => {
+                let mut out = Vec::new();
+                line(&mut out, &json!({ "columns": columns() }));
+                out
             }
             Format::Csv => {
                 let mut line = String::new();
@@ -126,30 +255,48 @@ impl Writer {
 
     /// Appends rows; false if no more are wanted.
     fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<bool, QueryError> {
-        if let Some(writer) = &mut self.arrow {
-            writer.write(&as_declared(batch, &self.schema)?)?;
-            out.append(writer.get_mut());
-            return Ok(true);
-        }
-        let columns = batch.columns().iter().map(plain).collect::<Result<Vec<_>, _>>()?;
-        let rows = batch.num_rows().min(self.left);
-        self.truncated = rows < batch.num_rows();
-        self.left -= rows;
-        let mut line = String::new();
-        for row in 0..rows {
-            line.clear();
-            match self.format {
-                Format::Json => self.json_row(&columns, row, &mut line)?,
-                _ => csv_row(&columns, row, &mut line)?,
+        let count = batch.num_rows().min(self.limit - self.written);
+        self.truncated = count < batch.num_rows();
+        if count > 0 {
+            let batch = batch.slice(0, count);
+            match &mut self.arrow {
+                Some(writer) => {
+                    writer.write(&portable_batch(&batch, &self.schema)?)?;
+                    out.append(writer.get_mut());
+                }
+                None => self.text_rows(&batch, out)?,
             }
-            out.extend_from_slice(line.as_bytes());
-            self.written += 1;
+            self.written += count;
         }
         Ok(!self.truncated)
     }
 
+    fn text_rows(&self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), QueryError> {
+        let columns = batch.columns().iter().map(plain).collect::<Result<Vec<_>, _>>()?;
+        let mut line = String::new();
+        for row in 0..batch.num_rows() {
+            line.clear();
+            match self.format {
+                Format::Json => {
+                    line.push_str(if self.written + row > 0 { "," } else { "" });
+                    self.json_row(&columns, row, &mut line)?;
+                }
+                Format::Lines => {
+                    line.push_str(if row > 0 { "," } else { "{\"rows\":[" });
+                    self.json_row(&columns, row, &mut line)?;
+                }
+                _ => csv_row(&columns, row, &mut line)?,
+            }
+            out.extend_from_slice(line.as_bytes());
+        }
+        if self.format == Format::Lines {
+            out.extend_from_slice(b"]}\n");
+        }
+        Ok(())
+    }
+
     fn json_row(&self, columns: &[ArrayRef], row: usize, out: &mut String) -> Result<(), QueryError> {
-        out.push_str(if self.written > 0 { ",[" } else { "[" });
+        out.push('[');
         for (position, column) in columns.iter().enumerate() {
             out.push_str(if position > 0 { "," } else { "" });
             json_value(column, row, self.json.get(position).copied().unwrap_or_default(), out)?;
@@ -158,15 +305,38 @@ impl Writer {
         Ok(())
     }
 
+    /// `"row_count": ..., "truncated": ...`, with a note if rows were cut off.
+    fn summary(&self, failed: bool) -> Value {
+        let mut summary = json!({ "row_count": self.written, "truncated": self.truncated || failed });
+        if self.truncated {
+            let note =
+                format!("there are more than these {} rows: narrow the question, or raise \"limit\"", self.limit);
+            summary["note"] = note.into();
+        }
+        summary
+    }
+
     fn end(mut self, error: Option<QueryError>) -> Result<Bytes, QueryError> {
+        let summary = self.summary(error.is_some());
         match (self.format, error) {
             (Format::Json, error) => {
-                let mut end =
-                    format!("],\"row_count\":{},\"truncated\":{}", self.written, self.truncated || error.is_some());
+                let summary = summary.to_string();
+                let mut end = format!("],{}", summary.trim_start_matches('{').trim_end_matches('}'));
                 if let Some(error) = error {
-                    let _ = write!(end, ",\"error\":{}", super::described(&error));
+                    let _ = write!(end, ",\"error\":{}", super::described(&error, error.position(&self.sql)));
                 }
                 end.push_str("}\n");
+                Ok(end.into())
+            }
+            (Format::Lines, error) => {
+                let mut end = Vec::new();
+                line(
+                    &mut end,
+                    &match error {
+                        Some(error) => json!({ "error": super::described(&error, error.position(&self.sql)) }),
+                        None => json!({ "end": summary }),
+                    },
+                );
                 Ok(end.into())
             }
             // A body that breaks off is the only way to say so here.
@@ -183,14 +353,8 @@ impl Writer {
     }
 }
 
-/// The columns' types as declared: text may have been computed in another of its forms.
-fn as_declared(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, QueryError> {
-    let columns = batch.columns().iter().zip(schema.fields());
-    let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<Vec<_>, _>>()?;
-    Ok(RecordBatch::try_new(schema.clone(), columns)?)
-}
-
-fn json_value(column: &ArrayRef, row: usize, is_json: bool, out: &mut String) -> Result<(), QueryError> {
+/// The value at `row` of a [`plain`] column, as JSON.
+pub(super) fn json_value(column: &ArrayRef, row: usize, is_json: bool, out: &mut String) -> Result<(), QueryError> {
     if column.is_null(row) {
         out.push_str("null");
         return Ok(());
@@ -209,7 +373,7 @@ fn json_value(column: &ArrayRef, row: usize, is_json: bool, out: &mut String) ->
             let _ = write!(out, "\"{}Z\"", text.trim_end_matches("+00").replacen(' ', "T", 1));
         }
         _ => {
-            let _ = write!(out, "{}", serde_json::Value::from(text));
+            let _ = write!(out, "{}", Value::from(text));
         }
     }
     Ok(())
