@@ -171,6 +171,7 @@ fn metrics_text(sources: &Sources) -> String {
     metric("whence_correlator_looked_up_spans_total", c, "Spans looked up in the store.", correlator.looked_up_spans());
     metric("whence_correlator_lag_nanoseconds", g, "From accepting to linking.", correlator.lag_nanos());
     let cache = sources.engine.cache_statistics();
+    metric("whence_query_cache_answer_hits_total", c, "Whole answers given again.", cache.answer_hits);
     metric("whence_query_cache_memory_hits_total", c, "Partial results found in memory.", cache.memory_hits);
     metric("whence_query_cache_redis_hits_total", c, "Partial results found in Redis.", cache.redis_hits);
     metric("whence_query_cache_misses_total", c, "Partial results worked out.", cache.misses);

@@ -11,10 +11,14 @@
 //! chunk, [`ChunkPartialsExec`](chunks::ChunkPartialsExec) looks up and keeps, [`levels`] holds, in memory and in [`redis`]. A partial is known by
 //! the chunk's name (which says its content), the tenant, and everything in the plan but the time bounds: a dashboard
 //! that moves forward finds all but the newest ones again.
+//!
+//! [`results`] keeps whole answers, for as long as the snapshot they were given over is the newest.
 
 pub(crate) mod chunks;
+mod hours;
 pub(crate) mod levels;
 pub(crate) mod partials;
 mod redis;
+pub(crate) mod results;
 mod signature;
 pub(crate) mod split;

@@ -3,16 +3,20 @@
 use crate::admission::{Admission, Turn};
 use crate::cache::levels::{CacheStatistics, PartialCache};
 use crate::cache::partials::KeepPartials;
+use crate::cache::results::ResultCache;
 use crate::error::QueryError;
 use crate::functions::table::{BoundTableFunction, TableFunction};
 use crate::functions::{json, postgres, sketch, sketch_aggregate, time_bucket, uuid};
+use crate::link_times::LinksMeetEventsInTime;
 use crate::memory::QueryMemory;
 use crate::pause::PauseBeforeJoins;
 use crate::provider::catalog::{DescribingSchemas, StatementCatalog};
+use crate::provider::continuous::StatementState;
 use crate::provider::information_schema::DATABASE;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::statements::Statements;
+use crate::times_first::TimesFirst;
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
 use datafusion::common::config::Dialect;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -113,6 +117,7 @@ struct Shared {
     /// The same, with partial results kept.
     caching: SessionState,
     cache: Arc<PartialCache>,
+    answers: ResultCache,
     describing: DescribingSchemas,
     functions: Vec<TableFunction>,
     options: QueryOptions,
@@ -174,6 +179,7 @@ impl QueryEngine {
             base,
             caching,
             cache,
+            answers: ResultCache::new(options.cache_bytes / 4),
             describing,
             functions,
             admission: Admission::new(
@@ -216,7 +222,12 @@ impl QueryEngine {
 
     /// How well the cache does.
     pub fn cache_statistics(&self) -> CacheStatistics {
-        self.shared.cache.statistics()
+        CacheStatistics { answer_hits: self.answers().hits(), ..self.shared.cache.statistics() }
+    }
+
+    /// Whole answers that are kept.
+    pub(crate) fn answers(&self) -> &ResultCache {
+        &self.shared.answers
     }
 
     /// Removes what is kept of a tenant's rows: some of them were erased.
@@ -225,6 +236,7 @@ impl QueryEngine {
     ///
     /// If Redis does not answer; what it has of them it then keeps for up to a day.
     pub async fn forget(&self, tenant: &TenantId) -> Result<(), QueryError> {
+        self.shared.answers.forget(tenant);
         self.shared.cache.forget(tenant).await
     }
 
@@ -266,12 +278,14 @@ impl QueryEngine {
     ) -> Result<SessionContext, QueryError> {
         let shared = &self.shared;
         let catalogs = MemoryCatalogProviderList::new();
+        let planned = StatementState::default();
         let catalog = StatementCatalog {
             store: shared.store.clone(),
             snapshot: snapshot.clone(),
             tenant: tenant.clone(),
             describing: shared.describing.clone(),
             statements: shared.statements.clone(),
+            state: planned.clone(),
         };
         catalogs.register_catalog(DATABASE.to_owned(), Arc::new(catalog));
         let base = if settings.caches() { &shared.caching } else { &shared.base };
@@ -288,7 +302,9 @@ impl QueryEngine {
                 BoundTableFunction { function: function.clone(), snapshot: snapshot.clone(), tenant: tenant.clone() };
             state.register_udtf(function.name, Arc::new(bound));
         }
-        Ok(SessionContext::new_with_state(state))
+        let context = SessionContext::new_with_state(state);
+        let _ = planned.set(context.state_weak_ref());
+        Ok(context)
     }
 }
 
@@ -325,7 +341,9 @@ fn register(state: SessionState) -> Result<SessionState, QueryError> {
         Arc::new(uuid::SqlTypes(Some(Arc::new(datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner))));
     let mut state = SessionStateBuilder::new_from_existing(state)
         .with_type_planner(types)
+        .with_analyzer_rule(Arc::new(LinksMeetEventsInTime))
         .with_physical_optimizer_rule(Arc::new(PauseBeforeJoins))
+        .with_physical_optimizer_rule(Arc::new(TimesFirst))
         .build();
     state.register_expr_planner(Arc::new(json::JsonOperators))?;
     state.register_expr_planner(Arc::new(uuid::UuidComparison))?;

@@ -17,6 +17,7 @@ mod dialect;
 mod engine;
 mod error;
 mod functions;
+mod link_times;
 mod memory;
 mod naming;
 mod parameter;
@@ -31,6 +32,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod times_first;
 
 pub use cache::levels::CacheStatistics;
 pub use engine::{QueryEngine, QueryOptions, STACK_BYTES};

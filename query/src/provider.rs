@@ -4,10 +4,12 @@
 //! raw::RawTable          stored columns: memtable batches + chunk files, tenant filter always, chunks pruned by time
 //!   -> lookup            conditions on ids become conditions on stored columns (bloom filters, statistics)
 //! views::events ...      projections (metrics: aggregation) over it: the columns users know; inlined when planned
+//! continuous           named aggregations over these, current through partial results of chunks
 //! catalog                schemas public, whence, information_schema, pg_catalog
 //! ```
 
 pub(crate) mod catalog;
+pub(crate) mod continuous;
 pub(crate) mod fetched;
 pub(crate) mod information_schema;
 pub(crate) mod lookup;

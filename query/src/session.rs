@@ -4,6 +4,8 @@
 //! parse -> (parameters put in) -> task on the query threads: plan -> execute -> batches, a few at a time -> QueryStream
 //! ```
 
+use crate::cache::levels::bytes_of;
+use crate::cache::results::{KeptResult, ResultKey, is_repeatable};
 use crate::dialect::adapt;
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
@@ -23,7 +25,7 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as PlannedStatement;
 use datafusion::sql::sqlparser::ast::Statement;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use parking_lot::Mutex;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -314,28 +316,51 @@ async fn run_to_channel(
     let prepared = async {
         let turn = engine.turn(&tenant).await?;
         let snapshot = engine.snapshot();
+        let key = settings.keeps_answers().then(|| ResultKey {
+            tenant: tenant.clone(),
+            version: snapshot.version,
+            sql: ast.to_string().into(),
+        });
+        if let Some(answer) = key.as_ref().and_then(|key| engine.answers().get(key)) {
+            let rows: Vec<_> = answer.batches.iter().cloned().map(Ok).collect();
+            return Ok((turn, snapshot, answer.schema, stream::iter(rows).boxed(), None));
+        }
         let context = engine.statement_context(snapshot.clone(), &tenant, settings)?;
         let plan = plan(&context, ast).await?;
         let schema = Arc::new(plan.schema().as_arrow().clone());
+        let keeps = key.filter(|_| is_repeatable(&plan));
         let state = context.state();
         let physical = state.create_physical_plan(&plan).await?;
         running.started(physical.clone());
-        let stream = execute_stream(physical, Arc::new(TaskContext::from(&state)))?;
-        Ok((turn, snapshot, schema, stream))
+        let rows = execute_stream(physical, Arc::new(TaskContext::from(&state)))?;
+        Ok((turn, snapshot, schema, rows.boxed(), keeps))
     };
     // The snapshot is held to the end: files it names stay readable as long as it lives.
-    let (_turn, _snapshot, schema, mut stream) = match prepared.await {
+    let (_turn, _snapshot, schema, mut rows, mut keeps) = match prepared.await {
         Ok(prepared) => prepared,
         Err(error) => return Err((error, Some(started))),
     };
-    if started.send(Ok(schema)).is_err() {
+    if started.send(Ok(schema.clone())).is_err() {
         return Ok(());
     }
-    while let Some(batch) = stream.next().await {
+    let mut kept = Vec::new();
+    while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|error| (QueryError::from(error), None))?;
-        if batch.num_rows() > 0 && batches.send(Ok(batch)).await.is_err() {
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        if keeps.is_some() {
+            kept.push(batch.clone());
+            if bytes_of(&kept) > engine.answers().most_bytes() {
+                (keeps, kept) = (None, Vec::new());
+            }
+        }
+        if batches.send(Ok(batch)).await.is_err() {
             return Ok(());
         }
+    }
+    if let Some(key) = keeps {
+        engine.answers().put(key, KeptResult { schema, batches: Arc::new(kept) });
     }
     Ok(())
 }

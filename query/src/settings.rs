@@ -124,7 +124,7 @@ impl Settings {
         let invalid = || QueryError::InvalidSetting { name: name.to_owned(), value: value.chars().take(64).collect() };
         let valid = match lower.as_str() {
             "statement_timeout" => parse_duration(value).is_some(),
-            "whence.cache" => is_true(value) || is_false(value),
+            "whence.cache" => is_true(value) || is_false(value) || value.eq_ignore_ascii_case("partials"),
             "timezone" => matches!(value.to_uppercase().as_str(), "UTC" | "ETC/UTC" | "GMT" | "Z" | "+00:00" | "0"),
             "client_encoding" => matches!(value.to_uppercase().as_str(), "UTF8" | "UTF-8" | "UNICODE" | "SQL_ASCII"),
             _ => value.len() <= 1024 && known(&lower).is_none_or(|(_, fixed, free)| free || value == fixed),
@@ -162,6 +162,11 @@ impl Settings {
 
     /// Whether answers may be put together from what is kept of earlier ones.
     pub(crate) fn caches(&self) -> bool {
+        self.changed.get("whence.cache").is_none_or(|value| !is_false(value))
+    }
+
+    /// Whether whole answers may be given again.
+    pub(crate) fn keeps_answers(&self) -> bool {
         self.changed.get("whence.cache").is_none_or(|value| is_true(value))
     }
 

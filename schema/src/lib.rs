@@ -16,6 +16,7 @@ mod signal;
 pub mod sketch;
 pub mod tables;
 mod time;
+mod views;
 
 pub use ids::{EventId, RequestDigest, SeriesId, SpanId, TenantId, TraceId};
 pub use mapped::{
@@ -25,3 +26,4 @@ pub use mapped::{
 pub use signal::{MetricType, Relation, Severity, Signal};
 pub use tables::Table;
 pub use time::{BUCKET_NANOS, UnixNanos};
+pub use views::{VIEWS, View};

@@ -82,7 +82,7 @@ fn age(text: &str) -> Result<Duration, String> {
 /// The keys, wherever they can be reached: in the directory, or at the server that uses it.
 enum Keys {
     Here(Keyring),
-    Server(Place),
+    Server(Box<Place>),
 }
 
 const PATH: &str = "/v1/admin/api-keys";
@@ -98,27 +98,27 @@ impl Keys {
             }
         }
         place.status().await?;
-        Ok(Self::Server(place))
+        Ok(Self::Server(Box::new(place)))
     }
 
     async fn list(&self) -> anyhow::Result<Listed> {
         match self {
             Self::Here(keyring) => Ok(Listed::of(keyring)),
-            Self::Server(place) => Ok(serde_json::from_value(http_client::get_json(place.endpoint(), PATH).await?)?),
+            Self::Server(Box::new(place)) => Ok(serde_json::from_value(http_client::get_json(place.endpoint(), PATH).await?)?),
         }
     }
 
     async fn create(&self, wish: Creation) -> anyhow::Result<CreatedKey> {
         match self {
             Self::Here(keyring) => Ok(keyring.create(wish.key, Duration::from_secs(wish.grace_seconds)).await?),
-            Self::Server(place) => post(place, PATH, &wish).await,
+            Self::Server(Box::new(place)) => post(place, PATH, &wish).await,
         }
     }
 
     async fn revoke(&self, id: KeyId) -> anyhow::Result<KeyInfo> {
         match self {
             Self::Here(keyring) => Ok(keyring.revoke(id).await?),
-            Self::Server(place) => post(place, &format!("{PATH}/revoke"), &Revocation { id }).await,
+            Self::Server(Box::new(place)) => post(place, &format!("{PATH}/revoke"), &Revocation { id }).await,
         }
     }
 

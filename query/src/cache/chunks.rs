@@ -1,10 +1,11 @@
 //! Partial results of chunks, from the cache or worked out now.
 
+use super::hours;
 use super::levels::{Level, Partial, PartialCache, PartialKey, bytes_of};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
@@ -15,6 +16,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A chunk whose rows become at least this many times fewer is worth keeping.
@@ -26,6 +28,18 @@ pub(super) struct ChunkPartial {
     pub(super) key: PartialKey,
     pub(super) rows: u64,
     pub(super) plan: Arc<dyn ExecutionPlan>,
+    /// Only these hours of what is kept, which has the hour as its first column.
+    pub(super) hours: Option<Range<i64>>,
+}
+
+impl ChunkPartial {
+    /// What of the partial result is wanted.
+    fn wanted(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+        match &self.hours {
+            Some(hours) => hours::select(batch, hours, schema),
+            None => Ok(batch.clone()),
+        }
+    }
 }
 
 /// Partial results of whole chunks.
@@ -128,15 +142,20 @@ impl ExecutionPlan for ChunkPartialsExec {
         let batches = stream::iter(chunks).then(move |chunk| {
             let (cache, schema, context, counters) = (cache.clone(), schema.clone(), context.clone(), counters.clone());
             async move {
-                if let Some((partial, level)) = cache.get(&chunk.key, &schema).await {
-                    match level {
-                        Level::Memory => counters.from_memory.add(1),
-                        Level::Redis => counters.from_redis.add(1),
+                let rows = match cache.get(&chunk.key, &chunk.plan.schema()).await {
+                    Some((partial, level)) => {
+                        match level {
+                            Level::Memory => counters.from_memory.add(1),
+                            Level::Redis => counters.from_redis.add(1),
+                        }
+                        kept(&partial)
                     }
-                    return Ok(kept(&partial));
-                }
-                counters.computed.add(1);
-                compute(&chunk, &cache, context, &counters).await
+                    None => {
+                        counters.computed.add(1);
+                        compute(&chunk, &cache, context, &counters).await?
+                    }
+                };
+                Ok::<_, DataFusionError>(rows.map(move |batch| chunk.wanted(&batch?, &schema)))
             }
         });
         let batches = batches.try_flatten();
@@ -180,6 +199,7 @@ async fn compute(
         batches.push(batch);
         if bytes_of(&batches) > cache.most_bytes() || rows > chunk.rows / LEAST_REDUCTION + 1 {
             counters.too_large.add(1);
+            cache.put_too_large(chunk.key.clone());
             return Ok(stream::iter(batches.into_iter().map(Ok)).chain(input).boxed());
         }
     }

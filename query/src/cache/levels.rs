@@ -13,6 +13,9 @@ use xxhash_rust::xxh3::xxh3_128;
 /// Bytes beside the columns that an entry takes.
 const ENTRY_BYTES: usize = 256;
 
+/// How many partials are known to be too large.
+const TOO_LARGE_REMEMBERED: u64 = 10_000;
+
 /// Which partial.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PartialKey {
@@ -43,6 +46,8 @@ pub(crate) enum Level {
 /// How well the cache does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheStatistics {
+    /// Whole answers given again.
+    pub answer_hits: u64,
     /// Partials found in memory.
     pub memory_hits: u64,
     /// Partials found in Redis.
@@ -61,6 +66,8 @@ pub struct CacheStatistics {
 #[derive(Debug)]
 pub(crate) struct PartialCache {
     memory: Cache<PartialKey, Partial>,
+    /// What turned out too large to keep.
+    too_large: Cache<PartialKey, ()>,
     shared: Option<Arc<SharedLevel>>,
     most_bytes: usize,
     memory_hits: AtomicU64,
@@ -78,6 +85,7 @@ impl PartialCache {
             .build();
         Ok(Self {
             memory,
+            too_large: Cache::new(TOO_LARGE_REMEMBERED),
             shared: redis_url.map(SharedLevel::new).transpose()?.map(Arc::new),
             most_bytes: memory_bytes / 16,
             memory_hits: AtomicU64::new(0),
@@ -94,6 +102,7 @@ impl PartialCache {
     pub(crate) fn statistics(&self) -> CacheStatistics {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CacheStatistics {
+            answer_hits: 0,
             memory_hits: of(&self.memory_hits),
             redis_hits: of(&self.redis_hits),
             misses: of(&self.misses),
@@ -118,6 +127,15 @@ impl PartialCache {
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         None
+    }
+
+    /// Remembers that a partial is too large to be kept.
+    pub(crate) fn put_too_large(&self, key: PartialKey) {
+        self.too_large.insert(key, ());
+    }
+
+    pub(crate) fn is_too_large(&self, key: &PartialKey) -> bool {
+        self.too_large.contains_key(key)
     }
 
     pub(crate) fn put(&self, key: PartialKey, partial: Partial) {

@@ -1,15 +1,20 @@
 //! The change of plans that lets aggregations use what is kept.
 
 use super::chunks::{ChunkPartial, ChunkPartialsExec};
+use super::hours::HOUR;
 use super::levels::{PartialCache, PartialKey};
 use super::signature;
-use super::split::{Split, split};
+use super::split::{CutChunk, ScannedChunk, Split, split};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, InputOrderMode};
 use std::sync::Arc;
@@ -53,37 +58,31 @@ impl KeepPartials {
             return Ok(None);
         }
         let Ok(computation) = signature::of_aggregate(aggregate) else { return Ok(None) };
-        let Split { rest, chunks } = split(aggregate.input())?;
-        if chunks.is_empty() {
+        let by_hour = |cut: &CutChunk| key(&cut.scanned, &format!("{computation} by hour of {}", cut.signature));
+        let mut parts = split(aggregate.input(), !aggregate.group_expr().has_grouping_set())?;
+        // All hours of a chunk are worked out for those who come later; where they cannot be kept, that is for nothing.
+        if parts.cut.iter().any(|cut| self.0.is_too_large(&by_hour(cut))) {
+            parts = split(aggregate.input(), false)?;
+        }
+        let Split { rest, chunks, cut } = parts;
+        if chunks.is_empty() && cut.is_empty() {
             return Ok(None);
         }
-        let on_top = |input: Arc<dyn ExecutionPlan>| -> Result<Arc<dyn ExecutionPlan>> {
-            let mut schema = input.schema();
-            if schema != aggregate.input_schema() {
-                schema = aggregate.input_schema();
-            }
-            Ok(Arc::new(AggregateExec::try_new(
-                AggregateMode::Partial,
-                aggregate.group_expr().clone(),
-                aggregate.aggr_expr().to_vec(),
-                aggregate.filter_expr().to_vec(),
-                input,
-                schema,
-            )?))
-        };
         let mut parts = Vec::new();
         for whole in chunks {
-            let chunk = &whole.scanned.chunk;
-            let name = chunk.path.file_stem().map(|name| name.to_string_lossy()).unwrap_or_default();
-            let text = format!("{VERSION} {computation} of {}", whole.signature);
-            let key = PartialKey::new(&whole.scanned.tenant, &name, &text);
-            parts.push(ChunkPartial { key, rows: chunk.rows, plan: on_top(whole.plan)? });
+            let key = key(&whole.scanned, &format!("{computation} of {}", whole.signature));
+            let plan = first_step(aggregate, aggregate.group_expr().clone(), whole.plan)?;
+            parts.push(ChunkPartial { key, rows: whole.scanned.chunk.rows, plan, hours: None });
         }
-        let Some(first) = parts.first() else { return Ok(None) };
-        let schema = first.plan.schema();
-        let kept: Arc<dyn ExecutionPlan> = Arc::new(ChunkPartialsExec::new(parts, schema, partitions, self.0.clone()));
+        for cut in cut {
+            let key = by_hour(&cut);
+            let plan = first_step(aggregate, hours_and(aggregate.group_expr(), &cut.plan), cut.plan)?;
+            parts.push(ChunkPartial { key, rows: cut.scanned.chunk.rows, plan, hours: Some(cut.hours) });
+        }
+        let kept: Arc<dyn ExecutionPlan> =
+            Arc::new(ChunkPartialsExec::new(parts, partial_schema(aggregate)?, partitions, self.0.clone()));
         let all = match rest {
-            Some(rest) => UnionExec::try_new(vec![on_top(rest)?, kept])?,
+            Some(rest) => UnionExec::try_new(vec![first_step(aggregate, aggregate.group_expr().clone(), rest)?, kept])?,
             None => kept,
         };
         // What stood here had one partition, and what takes its rows may count on that.
@@ -104,4 +103,41 @@ impl KeepPartials {
             aggregate.input_schema(),
         )?)))
     }
+}
+
+/// The first step of an aggregation over an input of its own.
+fn first_step(
+    aggregate: &AggregateExec,
+    group: PhysicalGroupBy,
+    input: Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = input.schema();
+    Ok(Arc::new(AggregateExec::try_new(
+        AggregateMode::Partial,
+        group,
+        aggregate.aggr_expr().to_vec(),
+        aggregate.filter_expr().to_vec(),
+        input,
+        schema,
+    )?))
+}
+
+/// Columns of what the first step gives.
+fn partial_schema(aggregate: &AggregateExec) -> Result<SchemaRef> {
+    let input = Arc::new(EmptyExec::new(aggregate.input().schema()));
+    Ok(first_step(aggregate, aggregate.group_expr().clone(), input)?.schema())
+}
+
+/// The same groups, told apart by the hour, which is the last column of `input`.
+fn hours_and(group: &PhysicalGroupBy, input: &Arc<dyn ExecutionPlan>) -> PhysicalGroupBy {
+    let position = input.schema().fields().len() - 1;
+    let hour: Arc<dyn PhysicalExpr> = Arc::new(Column::new(HOUR, position));
+    let mut groups = vec![(hour, HOUR.to_owned())];
+    groups.extend(group.expr().iter().cloned());
+    PhysicalGroupBy::new_single(groups)
+}
+
+fn key(scanned: &ScannedChunk, computation: &str) -> PartialKey {
+    let name = scanned.chunk.path.file_stem().map(|name| name.to_string_lossy()).unwrap_or_default();
+    PartialKey::new(&scanned.tenant, &name, &format!("{VERSION} {computation}"))
 }

@@ -1,11 +1,11 @@
 //! The input of an aggregation taken apart: chunks that are whole within its time bounds, and the rest.
 
-use super::signature;
+use super::{hours, signature};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatchOptions, TimestampMicrosecondArray, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
@@ -19,16 +19,17 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
-use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr, ProjectionExprs};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::union::UnionExec;
+use std::ops::Range;
 use std::sync::Arc;
 use whence_schema::TenantId;
 use whence_storage::Chunk;
 
 /// The column that time bounds are about.
-const TIMESTAMP: &str = "timestamp";
+pub(super) const TIMESTAMP: &str = "timestamp";
 
 /// What a file of a scan is, put there by the table.
 #[derive(Debug, Clone)]
@@ -46,54 +47,71 @@ pub(super) struct WholeChunk {
     pub(super) signature: String,
 }
 
+/// A chunk that time bounds cut. Its hours are told apart, so that those whole within the bounds can be taken from what is
+/// kept of all of them; the others are part of the rest.
+#[derive(Debug)]
+pub(super) struct CutChunk {
+    pub(super) scanned: ScannedChunk,
+    /// All of the chunk, with the hour as the last column.
+    pub(super) plan: Arc<dyn ExecutionPlan>,
+    pub(super) signature: String,
+    pub(super) hours: Range<i64>,
+}
+
 /// An input taken apart.
 #[derive(Debug)]
 pub(super) struct Split {
     /// `None`: nothing else.
     pub(super) rest: Option<Arc<dyn ExecutionPlan>>,
     pub(super) chunks: Vec<WholeChunk>,
+    pub(super) cut: Vec<CutChunk>,
 }
 
 impl Split {
     fn nothing_of(plan: &Arc<dyn ExecutionPlan>) -> Self {
-        Self { rest: Some(Arc::clone(plan)), chunks: Vec::new() }
+        Self { rest: Some(Arc::clone(plan)), chunks: Vec::new(), cut: Vec::new() }
     }
 
     /// Puts `node` on top of every part.
     fn below(self, node: &Arc<dyn ExecutionPlan>, signature: &str) -> Result<Self> {
         let on_top = |input| replace_children_if_necessary(Arc::clone(node), vec![input]);
+        let cut = self.cut.into_iter().map(|part| {
+            let signature = format!("{signature} of {}", part.signature);
+            Ok(CutChunk { plan: with_hour(node, part.plan)?, signature, ..part })
+        });
+        let cut = cut.collect::<Result<_>>()?;
         let chunks = self.chunks.into_iter().map(|part| {
             let signature = format!("{signature} of {}", part.signature);
             Ok(WholeChunk { plan: on_top(part.plan)?, signature, ..part })
         });
-        Ok(Self { chunks: chunks.collect::<Result<_>>()?, rest: self.rest.map(on_top).transpose()? })
+        Ok(Self { chunks: chunks.collect::<Result<_>>()?, cut, rest: self.rest.map(on_top).transpose()? })
     }
 }
 
-/// Takes `plan` apart. Rows must pass through it one by one; where they do not, everything is rest.
-pub(super) fn split(plan: &Arc<dyn ExecutionPlan>) -> Result<Split> {
+/// Takes `plan` apart, chunks that are cut by the hour if so wanted. Rows must pass through it one by one; where they do not, everything is rest.
+pub(super) fn split(plan: &Arc<dyn ExecutionPlan>, by_hour: bool) -> Result<Split> {
     let whole = || Ok(Split::nothing_of(plan));
     if let Some(source) = plan.downcast_ref::<DataSourceExec>() {
         return match source.downcast_to_file_source::<ParquetSource>() {
-            Some((config, parquet)) => split_scan(plan, config, parquet),
+            Some((config, parquet)) => split_scan(plan, config, parquet, by_hour),
             None => whole(),
         };
     }
     if let Some(union) = plan.downcast_ref::<UnionExec>() {
-        return split_union(union);
+        return split_union(union, by_hour);
     }
     let children = plan.children();
     let [child] = children.as_slice() else { return whole() };
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
         let expressions = projection.expr().iter().map(|part| signature::of_expression(&part.expr));
         return match expressions.collect::<Option<Vec<_>>>() {
-            Some(text) => split(child)?.below(plan, &format!("project {text:?}")),
+            Some(text) => split(child, by_hour)?.below(plan, &format!("project {text:?}")),
             None => whole(),
         };
     }
     if let Some(filter) = plan.downcast_ref::<FilterExec>().filter(|filter| filter.fetch().is_none()) {
         return match signature::of_expression(filter.predicate()) {
-            Some(text) => split(child)?.below(plan, &format!("filter {text} to {:?}", filter.projection())),
+            Some(text) => split(child, by_hour)?.below(plan, &format!("filter {text} to {:?}", filter.projection())),
             None => whole(),
         };
     }
@@ -101,25 +119,31 @@ pub(super) fn split(plan: &Arc<dyn ExecutionPlan>) -> Result<Split> {
     let gathers = plan.downcast_ref::<CoalescePartitionsExec>().is_some_and(|gather| gather.fetch().is_none());
     if spreads || gathers {
         // Rows stay as they are, and a chunk has one partition.
-        let Split { rest, chunks } = split(child)?;
-        let rest = rest.map(|rest| replace_children_if_necessary(Arc::clone(plan), vec![rest])).transpose()?;
-        return Ok(Split { rest, chunks });
+        let parts = split(child, by_hour)?;
+        let rest = parts.rest.map(|rest| replace_children_if_necessary(Arc::clone(plan), vec![rest])).transpose()?;
+        return Ok(Split { rest, ..parts });
     }
     whole()
 }
 
-fn split_union(union: &UnionExec) -> Result<Split> {
-    let (mut rests, mut chunks) = (Vec::new(), Vec::new());
+fn split_union(union: &UnionExec, by_hour: bool) -> Result<Split> {
+    let (mut rests, mut chunks, mut cut) = (Vec::new(), Vec::new(), Vec::new());
     for input in union.children() {
-        let part = split(input)?;
+        let part = split(input, by_hour)?;
         rests.extend(part.rest);
         chunks.extend(part.chunks);
+        cut.extend(part.cut);
     }
     let rest = if rests.len() > 1 { Some(UnionExec::try_new(rests)?) } else { rests.pop() };
-    Ok(Split { rest, chunks })
+    Ok(Split { rest, chunks, cut })
 }
 
-fn split_scan(plan: &Arc<dyn ExecutionPlan>, config: &FileScanConfig, source: &ParquetSource) -> Result<Split> {
+fn split_scan(
+    plan: &Arc<dyn ExecutionPlan>,
+    config: &FileScanConfig,
+    source: &ParquetSource,
+    by_hour: bool,
+) -> Result<Split> {
     if config.limit.is_some() {
         return Ok(Split::nothing_of(plan));
     }
@@ -142,51 +166,123 @@ fn split_scan(plan: &Arc<dyn ExecutionPlan>, config: &FileScanConfig, source: &P
     })();
     let Some(described) = described else { return Ok(Split::nothing_of(plan)) };
 
+    let scan = Scan { config, source, others: &others, about_time: &about_time };
     let mut edges = vec![FileGroup::default(); config.file_groups.len()];
     let mut seen: Vec<*const Chunk> = Vec::new();
-    let mut chunks = Vec::new();
+    let (mut chunks, mut cut, mut remains) = (Vec::new(), Vec::new(), Vec::new());
     for (group, files) in config.file_groups.iter().enumerate() {
         for file in files.iter() {
-            match file.extension::<ScannedChunk>() {
-                Some(scanned) if is_within(&scanned.chunk, &about_time, &schema) => {
-                    // A large file comes in several ranges.
-                    if seen.contains(&Arc::as_ptr(&scanned.chunk)) {
-                        continue;
-                    }
-                    seen.push(Arc::as_ptr(&scanned.chunk));
-                    let plan = scan_of(config, source, &others, file);
-                    chunks.push(WholeChunk { scanned: scanned.clone(), plan, signature: described.clone() });
+            let Some(scanned) = file.extension::<ScannedChunk>() else {
+                edges[group].push(file.clone());
+                continue;
+            };
+            let whole = is_within(&scanned.chunk, &about_time, &schema);
+            let sliced = !whole && by_hour;
+            let hours = sliced.then(|| hours::whole_within(&scanned.chunk, &about_time, &schema)).flatten();
+            if !whole && hours.is_none() {
+                edges[group].push(file.clone());
+                continue;
+            }
+            // A large file comes in several ranges.
+            if seen.contains(&Arc::as_ptr(&scanned.chunk)) {
+                continue;
+            }
+            seen.push(Arc::as_ptr(&scanned.chunk));
+            let (scanned, signature) = (scanned.clone(), described.clone());
+            match hours {
+                None => chunks.push(WholeChunk { scanned, plan: scan.whole(file), signature }),
+                Some(hours) => {
+                    remains.push(scan.outside(file, &hours)?);
+                    cut.push(CutChunk { scanned, plan: scan.by_hour(file)?, signature, hours });
                 }
-                _ => edges[group].push(file.clone()),
             }
         }
     }
     edges.retain(|group| group.iter().next().is_some());
-    let rest = (!edges.is_empty()).then(|| {
+    if !edges.is_empty() {
         let config = FileScanConfigBuilder::from(config.clone()).with_file_groups(edges).build();
-        DataSourceExec::from_data_source(config) as Arc<dyn ExecutionPlan>
-    });
+        remains.push(DataSourceExec::from_data_source(config));
+    }
     // A scan of no files still says which columns there are.
-    let rest =
-        if rest.is_none() && chunks.is_empty() { Some(Arc::new(EmptyExec::new(plan.schema())) as _) } else { rest };
-    Ok(Split { rest, chunks })
+    if remains.is_empty() && chunks.is_empty() {
+        remains.push(Arc::new(EmptyExec::new(plan.schema())));
+    }
+    let rest = if remains.len() > 1 { Some(UnionExec::try_new(remains)?) } else { remains.pop() };
+    Ok(Split { rest, chunks, cut })
 }
 
-/// The scan of one whole file, without conditions that hold for all of it.
-fn scan_of(
-    config: &FileScanConfig,
-    source: &ParquetSource,
-    conditions: &[&Arc<dyn PhysicalExpr>],
-    file: &PartitionedFile,
-) -> Arc<dyn ExecutionPlan> {
-    let mut file = file.clone();
-    file.range = None;
-    let source = source.with_predicate(conjunction(conditions.iter().map(|part| Arc::clone(part))));
-    let config = FileScanConfigBuilder::from(config.clone())
-        .with_source(Arc::new(source))
-        .with_file_groups(vec![FileGroup::new(vec![file])])
-        .build();
-    DataSourceExec::from_data_source(config)
+/// A scan of chunks, to be made into scans of one of them.
+struct Scan<'a> {
+    config: &'a FileScanConfig,
+    source: &'a ParquetSource,
+    /// Conditions, apart from those on time.
+    others: &'a [&'a Arc<dyn PhysicalExpr>],
+    about_time: &'a [&'a Arc<dyn PhysicalExpr>],
+}
+
+impl Scan<'_> {
+    fn of(&self, source: ParquetSource, file: &PartitionedFile) -> Arc<dyn ExecutionPlan> {
+        let mut file = file.clone();
+        file.range = None;
+        let config = FileScanConfigBuilder::from(self.config.clone())
+            .with_source(Arc::new(source))
+            .with_file_groups(vec![FileGroup::new(vec![file])])
+            .build();
+        DataSourceExec::from_data_source(config)
+    }
+
+    /// All of the file, without conditions that hold for all of it.
+    fn whole(&self, file: &PartitionedFile) -> Arc<dyn ExecutionPlan> {
+        self.of(self.source.with_predicate(conjunction(self.others.iter().map(|part| Arc::clone(part)))), file)
+    }
+
+    /// The rows within the time bounds that are not in these hours.
+    fn outside(&self, file: &PartitionedFile, hours: &Range<i64>) -> Result<Arc<dyn ExecutionPlan>> {
+        let outside = hours::outside(hours, self.source.table_schema().file_schema())?;
+        let conditions = self.others.iter().chain(self.about_time).map(|part| Arc::clone(part)).chain([outside]);
+        Ok(self.of(self.source.with_predicate(conjunction(conditions)), file))
+    }
+
+    /// All of the file, with the hour as the last column.
+    fn by_hour(&self, file: &PartitionedFile) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = self.source.table_schema();
+        let mut source = ParquetSource::new(schema.clone())
+            .with_table_parquet_options(self.source.table_parquet_options().clone())
+            .with_predicate(conjunction(self.others.iter().map(|part| Arc::clone(part))));
+        if let Some(readers) = self.source.parquet_file_reader_factory() {
+            source = source.with_parquet_file_reader_factory(Arc::clone(readers));
+        }
+        let columns = self.source.projection().into_iter().flat_map(|columns| columns.iter().cloned());
+        let columns = ProjectionExprs::new(columns.chain([hours::column(schema.file_schema())?]));
+        let config = FileScanConfigBuilder::from(self.config.clone()).with_source(Arc::new(source)).build();
+        let Some(projected) = config.file_source().try_pushdown_projection(&columns)? else {
+            return internal_err!("a scan of Parquet files takes every projection");
+        };
+        let mut file = file.clone();
+        file.range = None;
+        let config = FileScanConfigBuilder::from(config)
+            .with_source(projected)
+            .with_file_groups(vec![FileGroup::new(vec![file])])
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+/// A node on top of rows that have the hour as their last column, which it passes on.
+fn with_hour(node: &Arc<dyn ExecutionPlan>, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let hour = input.schema().fields().len() - 1;
+    let column = || Arc::new(Column::new(hours::HOUR, hour)) as Arc<dyn PhysicalExpr>;
+    if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
+        let passed = ProjectionExpr { expr: column(), alias: hours::HOUR.to_owned() };
+        return Ok(Arc::new(ProjectionExec::try_new(projection.expr().iter().cloned().chain([passed]), input)?));
+    }
+    if let Some(filter) = node.downcast_ref::<FilterExec>() {
+        let projection =
+            filter.projection().as_ref().map(|kept| kept.iter().copied().chain([hour]).collect::<Vec<_>>());
+        let filter = FilterExecBuilder::new(Arc::clone(filter.predicate()), input).apply_projection(projection)?;
+        return Ok(Arc::new(filter.build()?));
+    }
+    internal_err!("{} has no place in an input that is taken apart", node.name())
 }
 
 /// A filter that tightens while the query runs, by what it has seen elsewhere.
@@ -224,12 +320,11 @@ fn rises(expression: &Arc<dyn PhysicalExpr>) -> bool {
 
 /// Whether all rows of the chunk satisfy the time bounds.
 fn is_within(chunk: &Chunk, bounds: &[&Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> bool {
-    bounds.is_empty() || satisfied(chunk, bounds, schema).unwrap_or(false)
+    bounds.is_empty() || satisfied(hours::ends(chunk), bounds, schema).unwrap_or(false)
 }
 
-fn satisfied(chunk: &Chunk, bounds: &[&Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Option<bool> {
-    // A chunk's times are those of rows before they were cut to microseconds: one of grace.
-    let ends = [chunk.min_time.0.div_euclid(1_000) - 1, chunk.max_time.0.div_euclid(1_000) + 1];
+/// Whether the time bounds hold at both of two times, in microseconds, and so at all between them.
+pub(super) fn satisfied(ends: [i64; 2], bounds: &[&Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Option<bool> {
     let position = schema.index_of(TIMESTAMP).ok()?;
     let times = TimestampMicrosecondArray::from(ends.to_vec()).with_timezone("UTC");
     let columns = schema.fields().iter().enumerate().map(|(i, field)| {

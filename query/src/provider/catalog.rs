@@ -1,10 +1,12 @@
 //! The catalog of one statement: every name in it means the same snapshot.
 
+use super::continuous::{ContinuousAggregate, StatementState};
 use super::fetched::{Fetched, FetchedTable};
 use super::information_schema::{DATABASE, InformationSchema};
 use super::pg_attribute::{PgCatalog, described};
 use super::user_columns::{
-    ASSET_METADATA, CHUNKS, INGEST_LEDGER, JOBS, PUBLIC, QUERIES, SETTINGS, TABLES, WHENCE, catalog,
+    ASSET_METADATA, CHUNKS, INGEST_LEDGER, JOBS, PUBLIC, QUERIES, SETTINGS, TABLES, WHENCE, arrow_schema, catalog,
+    columns_of_view,
 };
 use super::views;
 use crate::statements::Statements;
@@ -19,7 +21,7 @@ use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 use std::fmt;
 use std::sync::Arc;
-use whence_schema::{Table, TenantId};
+use whence_schema::{Table, TenantId, VIEWS};
 use whence_storage::{Snapshot, Store};
 
 const PG_CATALOG: &str = "pg_catalog";
@@ -61,6 +63,7 @@ pub(crate) struct StatementCatalog {
     pub(crate) tenant: TenantId,
     pub(crate) describing: DescribingSchemas,
     pub(crate) statements: Arc<Statements>,
+    pub(crate) state: StatementState,
 }
 
 impl fmt::Debug for StatementCatalog {
@@ -84,6 +87,7 @@ impl CatalogProvider for StatementCatalog {
                 snapshot: self.snapshot.clone(),
                 tenant: self.tenant.clone(),
                 statements: self.statements.clone(),
+                state: self.state.clone(),
             })),
             _ => None,
         }
@@ -96,6 +100,7 @@ struct StatementSchema {
     snapshot: Arc<Snapshot>,
     tenant: TenantId,
     statements: Arc<Statements>,
+    state: StatementState,
 }
 
 impl fmt::Debug for StatementSchema {
@@ -137,6 +142,10 @@ impl SchemaProvider for StatementSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(view) = VIEWS.iter().find(|view| self.name == PUBLIC && view.name == name) {
+            let schema = arrow_schema(&columns_of_view(view));
+            return Ok(Some(Arc::new(ContinuousAggregate::new(view, schema, &self.state).await?)));
+        }
         self.build(name)
     }
 

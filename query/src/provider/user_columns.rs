@@ -2,8 +2,8 @@
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
-use whence_schema::Table;
 use whence_schema::tables::timestamp_type;
+use whence_schema::{Table, VIEWS, View};
 
 /// A column type as PostgreSQL names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,11 @@ pub(crate) fn columns_of(table: Table) -> Vec<UserColumn> {
     COLUMNS[table as usize].clone()
 }
 
+/// Columns of a continuous aggregate, as its declaration lists them.
+pub(crate) fn columns_of_view(view: &View) -> Vec<UserColumn> {
+    read_ddl(view.columns())
+}
+
 fn read_ddl(ddl: &str) -> Vec<UserColumn> {
     let lines = ddl.lines().map(|line| line.split("--").next().unwrap_or_default().trim().trim_end_matches(','));
     let column = |line: &str| {
@@ -146,6 +151,11 @@ pub(crate) fn catalog() -> Vec<CatalogTable> {
         .into_iter()
         .map(|table| CatalogTable { schema: PUBLIC, name: table.name(), columns: columns_of(table) })
         .collect();
+    tables.extend(VIEWS.iter().map(|view| CatalogTable {
+        schema: PUBLIC,
+        name: view.name,
+        columns: columns_of_view(view),
+    }));
     tables.push(CatalogTable { schema: PUBLIC, name: ASSET_METADATA, columns: asset_columns() });
     tables.push(CatalogTable { schema: WHENCE, name: INGEST_LEDGER, columns: ledger_columns() });
     tables.push(CatalogTable { schema: WHENCE, name: CHUNKS, columns: chunk_columns() });

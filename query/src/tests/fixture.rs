@@ -187,20 +187,23 @@ impl Shop {
 
     async fn link(&self) {
         let trace = TraceId(TRACE.to_be_bytes());
-        let link = |strength, related| CorrelationRow {
+        let link = |strength, related, lag| CorrelationRow {
             tenant: TenantId::default(),
             correlation_type: "causal",
             relation: Relation::Call,
             primary: EventId::of_span(trace, SpanId(ROOT)),
             related,
             primary_timestamp: self.start,
-            related_timestamp: UnixNanos(self.start.0 + 5_000),
+            related_timestamp: UnixNanos(self.start.0 + lag),
             strength,
             confidence: 1.0,
             created_at: UnixNanos::now(),
             metadata: (strength < 0.5).then(|| r#"{"why":"weak"}"#.to_owned()),
         };
-        let rows = [link(0.9, EventId::of_span(trace, SpanId(CHILD))), link(0.1, EventId::from_halves(DIGEST, 3))];
+        let rows = [
+            link(0.9, EventId::of_span(trace, SpanId(CHILD)), 5_000),
+            link(0.1, EventId::from_halves(DIGEST, 3), 6_000),
+        ];
         self.store.append_correlations(to_batch(&rows).unwrap()).await.unwrap();
     }
 }

@@ -23,3 +23,48 @@ async fn time_and_ids_reach_the_files_and_unused_columns_are_not_read() {
     assert!(metrics.contains("metric_name_min"), "{metrics}");
     assert!(!metrics.contains("sketch") && !metrics.contains("dimensions"), "{metrics}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_are_joined_with_their_events_on_time_as_well() {
+    let shop = Shop::with_history(true).await;
+    for joined in [
+        "FROM correlations c JOIN events e ON c.primary_event_id = e.id",
+        "FROM correlations AS c LEFT JOIN events e ON e.id = c.related_event_id AND e.name <> 'x'",
+        "FROM correlations c, events e WHERE c.related_event_id = e.id",
+        "FROM correlations JOIN events ON correlations.related_event_id = events.id",
+    ] {
+        let plan = plan(&shop, &format!("SELECT 1 {joined}")).await;
+        let join = plan.lines().find(|line| line.contains("HashJoinExec")).unwrap();
+        assert!(join.contains("timestamp"), "{joined}: {join}");
+    }
+    for other in [
+        "FROM (SELECT primary_event_id, now() AS primary_timestamp FROM correlations) c \
+         JOIN events e ON c.primary_event_id = e.id",
+        "FROM correlations c JOIN (SELECT id, now() AS timestamp FROM events) e ON c.primary_event_id = e.id",
+        "FROM correlations c JOIN events e ON c.primary_event_id = e.parent_event_id",
+    ] {
+        let plan = plan(&shop, &format!("SELECT 1 {other}")).await;
+        let join = plan.lines().find(|line| line.contains("HashJoinExec")).unwrap();
+        assert!(!join.contains("timestamp"), "{other}: {join}");
+    }
+    let both = "SELECT count(*) FROM correlations c JOIN events a ON c.primary_event_id = a.id \
+                JOIN events b ON c.related_event_id = b.id";
+    assert_eq!(shop.ask(both).await, ["2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_of_many_wide_rows_are_found_by_their_times_and_are_the_right_ones() {
+    let shop = Shop::with_history(true).await;
+    for (order, limit) in [("DESC", 7), ("ASC", 7), ("DESC", 10_000), ("DESC", 0)] {
+        let rest = format!("FROM events WHERE asset_id = 'checkout' ORDER BY timestamp {order} LIMIT {limit}");
+        let wide = format!("SELECT id, timestamp, name, kind, severity, payload, metadata {rest}");
+        if limit > 0 {
+            assert!(plan(&shop, &wide).await.contains("TimesFirstExec"), "{wide}");
+        }
+        let all =
+            shop.ask(&format!("SELECT id FROM events WHERE asset_id = 'checkout' ORDER BY timestamp {order}")).await;
+        let ids: Vec<_> = shop.ask(&wide).await.iter().map(|row| row.split('|').next().unwrap().to_owned()).collect();
+        assert_eq!(ids, all[..limit.min(all.len())], "{order} {limit}");
+    }
+    assert!(!plan(&shop, "SELECT id, timestamp FROM events ORDER BY timestamp LIMIT 5").await.contains("TimesFirst"));
+}

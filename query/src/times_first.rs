@@ -1,0 +1,190 @@
+//! The newest rows of many, with all their columns. `ORDER BY timestamp DESC LIMIT n` over wide rows would read every
+//! column of all rows until it happens to know how new the last of the `n` is. Here the times alone are read first: the
+//! n-th of them then keeps the wide read to the rows of the answer.
+
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::datasource::physical_plan::ParquetSource;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, DynamicFilterPhysicalExpr, Literal};
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions, reset_plan_states};
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, execute_stream,
+};
+use datafusion::scalar::ScalarValue;
+use futures::{StreamExt, TryStreamExt, stream};
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+/// The column that is read first.
+const TIMESTAMP: &str = "timestamp";
+/// Rows asked for beyond which reading twice does not pay.
+const MOST_ROWS: usize = 10_000;
+/// Columns asked for from which on it pays.
+const LEAST_COLUMNS: usize = 6;
+
+/// Puts a [`TimesFirstExec`] above such sorts.
+#[derive(Debug)]
+pub(crate) struct TimesFirst;
+
+impl PhysicalOptimizerRule for TimesFirst {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|plan| {
+            let Some(sort) = plan.downcast_ref::<SortExec>() else { return Ok(Transformed::no(plan)) };
+            let Some(times) = times_of(sort, config)? else { return Ok(Transformed::no(plan)) };
+            Ok(Transformed::yes(Arc::new(TimesFirstExec::new(times, plan)) as Arc<dyn ExecutionPlan>))
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        "times_first"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// The first times in the order of `sort`; `None` where they would not help.
+fn times_of(sort: &SortExec, config: &ConfigOptions) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(fetch) = sort.fetch().filter(|fetch| *fetch <= MOST_ROWS) else { return Ok(None) };
+    let [order] = sort.expr().iter().as_slice() else { return Ok(None) };
+    let is_time = order.expr.downcast_ref::<Column>().is_some_and(|column| column.name() == TIMESTAMP);
+    let wide = sort.schema().fields().len() >= LEAST_COLUMNS;
+    if !is_time || !wide || filters_of(sort).is_empty() || !reads_chunks_only(sort.input()) {
+        return Ok(None);
+    }
+    let time = ProjectionExpr { expr: Arc::clone(&order.expr), alias: TIMESTAMP.to_owned() };
+    let times = Arc::new(ProjectionExec::try_new([time], Arc::clone(sort.input()))?);
+    // Times only, down to the files. The copy of the plan runs by itself, with filters of its own.
+    let times = ProjectionPushdown::new().optimize(reset_plan_states(times)?, config)?;
+    let order = PhysicalSortExpr { expr: Arc::new(Column::new(TIMESTAMP, 0)), options: order.options };
+    let Some(order) = LexOrdering::new([order]) else { return Ok(None) };
+    let several = times.output_partitioning().partition_count() > 1;
+    let sorted = SortExec::new(order.clone(), times).with_fetch(Some(fetch)).with_preserve_partitioning(several);
+    Ok(Some(if several {
+        Arc::new(SortPreservingMergeExec::new(order, Arc::new(sorted)).with_fetch(Some(fetch)))
+    } else {
+        Arc::new(sorted)
+    }))
+}
+
+/// Whether the rows come from files of a table one by one.
+fn reads_chunks_only(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    if let Some(source) = plan.downcast_ref::<DataSourceExec>() {
+        return source.downcast_to_file_source::<ParquetSource>().is_some() || plan.children().is_empty();
+    }
+    let simple = ["ProjectionExec", "FilterExec", "UnionExec", "RepartitionExec", "CooperativeExec"];
+    let passes = simple.contains(&plan.name()) || plan.is::<CoalescePartitionsExec>();
+    passes && plan.children().into_iter().all(reads_chunks_only)
+}
+
+/// Runs `times`, then `sort` with what that says about the times of its rows.
+#[derive(Debug)]
+struct TimesFirstExec {
+    times: Arc<dyn ExecutionPlan>,
+    sort: Arc<dyn ExecutionPlan>,
+    known: Arc<OnceCell<()>>,
+}
+
+impl TimesFirstExec {
+    fn new(times: Arc<dyn ExecutionPlan>, sort: Arc<dyn ExecutionPlan>) -> Self {
+        Self { times, sort, known: Arc::new(OnceCell::new()) }
+    }
+}
+
+/// Tells the filter of `sort` the last of the first times, if there are as many as are asked for.
+async fn bound(times: Arc<dyn ExecutionPlan>, sort: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Result<()> {
+    let Some(sort) = sort.downcast_ref::<SortExec>() else { return Ok(()) };
+    let (Some(fetch), Some(order)) = (sort.fetch(), sort.expr().iter().next()) else { return Ok(()) };
+    let batches: Vec<_> = execute_stream(times, context)?.try_collect().await?;
+    let found: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+    let Some(last) = batches.last().filter(|batch| found >= fetch && batch.num_rows() > 0) else { return Ok(()) };
+    let Some(column) = last.column(0).as_primitive_opt::<TimestampMicrosecondType>() else { return Ok(()) };
+    let time =
+        ScalarValue::TimestampMicrosecond(Some(column.value(column.len() - 1)), column.timezone().map(Into::into));
+    let op = if order.options.descending { Operator::GtEq } else { Operator::LtEq };
+    let bound: Arc<dyn PhysicalExpr> =
+        Arc::new(BinaryExpr::new(Arc::clone(&order.expr), op, Arc::new(Literal::new(time))));
+    for filter in filters_of(sort) {
+        if let Some(filter) = filter.downcast_ref::<DynamicFilterPhysicalExpr>() {
+            filter.update(Arc::clone(&bound))?;
+        }
+    }
+    Ok(())
+}
+
+/// The filter that a sort with a limit has tightened in the files it reads from.
+fn filters_of(sort: &SortExec) -> Vec<Arc<dyn PhysicalExpr>> {
+    sort.dynamic_expressions_produced()
+}
+
+impl DisplayAs for TimesFirstExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("TimesFirstExec")
+    }
+}
+
+impl ExecutionPlan for TimesFirstExec {
+    fn name(&self) -> &str {
+        "TimesFirstExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.sort.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.times, &self.sort]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![false, true]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match <[_; 2]>::try_from(children) {
+            Ok([times, sort]) => Ok(Arc::new(Self::new(times, sort))),
+            Err(_) => Ok(self),
+        }
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let (times, sort, known) = (Arc::clone(&self.times), Arc::clone(&self.sort), self.known.clone());
+        let rows = stream::once(async move {
+            known.get_or_try_init(|| bound(times, Arc::clone(&sort), context.clone())).await?;
+            sort.execute(partition, context)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.sort.schema(), rows.try_flatten().boxed())))
+    }
+}
