@@ -22,6 +22,7 @@ impl SqlState {
     pub const INVALID_AUTHORIZATION: Self = Self("28000");
     pub const INVALID_PASSWORD: Self = Self("28P01");
     pub const INSUFFICIENT_PRIVILEGE: Self = Self("42501");
+    pub const INVALID_REGULAR_EXPRESSION: Self = Self("2201B");
     pub const READ_ONLY: Self = Self("25006");
     pub const INVALID_STATEMENT_NAME: Self = Self("26000");
     pub const INVALID_CURSOR_NAME: Self = Self("34000");
@@ -295,6 +296,9 @@ fn state_of(error: &DataFusionError) -> SqlState {
         return SqlState::IO_ERROR;
     }
     let error = root_of(error);
+    if is_of_a_regular_expression(&error.to_string()) {
+        return SqlState::INVALID_REGULAR_EXPRESSION;
+    }
     match error {
         DataFusionError::SQL(..) => SqlState::SYNTAX,
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
@@ -317,6 +321,13 @@ fn state_of(error: &DataFusionError) -> SqlState {
         }
         _ => SqlState::INTERNAL,
     }
+}
+
+/// The libraries on the way tell it in words only.
+fn is_of_a_regular_expression(message: &str) -> bool {
+    ["regex parse error", "exceeds size limit", "Regular expression did not compile", "CompiledTooBig"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// DataFusion tells these apart in words only.

@@ -31,7 +31,7 @@ fn statements() -> Vec<(&'static str, String, &'static [&'static str])> {
         ("huge aggregation", group.to_owned(), full),
         ("recursion without end", endless.to_owned(), full),
         ("billions of rows", series.to_owned(), late),
-        ("regex bomb", regex.to_owned(), &["57014", "53200", "2201B", "22000", "XX000", "42000"]),
+        ("regex bomb", regex.to_owned(), &["2201B"]),
         ("deep nesting", nested, &["54001"]),
         ("long sum", sum, &["54001"]),
         ("huge list", list, &["", "57014", "54000"]),
@@ -77,7 +77,7 @@ fn hostile_statements_end_with_an_error_and_stop_neither_ingest_nor_another_tena
     send(server.ports.http, &hostile, 0, RECORDS);
     let (port, running) = (server.ports.query, AtomicUsize::new(0));
     let (running, hostile, calm) = (&running, &hostile, &calm);
-    let mut waits = Vec::new();
+    let (mut waits, mut beside) = (Vec::new(), 0);
     thread::scope(|scope| {
         for (name, statement, endings) in statements() {
             running.fetch_add(1, Ordering::SeqCst);
@@ -104,12 +104,13 @@ fn hostile_statements_end_with_an_error_and_stop_neither_ingest_nor_another_tena
             let count = Rows::from_json(&count.json()).number();
             assert_eq!(count, 10 * number as i64, "this tenant's rows, and all of them");
             waits.push((ingested, start.elapsed() - ingested));
+            beside += usize::from(running.load(Ordering::SeqCst) > 0);
             if during == 0 {
                 break;
             }
         }
     });
-    assert!(waits.len() >= 3, "the hostile statements were over before anything was asked beside them");
+    assert!(beside > 0, "the hostile statements were over before anything was answered beside them");
     let worst = |of: fn(&(Duration, Duration)) -> Duration| {
         let mut all: Vec<_> = waits.iter().map(of).collect();
         all.sort();
