@@ -31,8 +31,8 @@ mod statement;
 mod statements;
 #[cfg(test)]
 mod tests;
-mod watch;
 mod times_first;
+mod watch;
 
 pub use cache::levels::CacheStatistics;
 pub use engine::{QueryEngine, QueryOptions, STACK_BYTES};

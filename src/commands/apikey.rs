@@ -104,21 +104,21 @@ impl Keys {
     async fn list(&self) -> anyhow::Result<Listed> {
         match self {
             Self::Here(keyring) => Ok(Listed::of(keyring)),
-            Self::Server(Box::new(place)) => Ok(serde_json::from_value(http_client::get_json(place.endpoint(), PATH).await?)?),
+            Self::Server(place) => Ok(serde_json::from_value(http_client::get_json(place.endpoint(), PATH).await?)?),
         }
     }
 
     async fn create(&self, wish: Creation) -> anyhow::Result<CreatedKey> {
         match self {
             Self::Here(keyring) => Ok(keyring.create(wish.key, Duration::from_secs(wish.grace_seconds)).await?),
-            Self::Server(Box::new(place)) => post(place, PATH, &wish).await,
+            Self::Server(place) => post(place, PATH, &wish).await,
         }
     }
 
     async fn revoke(&self, id: KeyId) -> anyhow::Result<KeyInfo> {
         match self {
             Self::Here(keyring) => Ok(keyring.revoke(id).await?),
-            Self::Server(Box::new(place)) => post(place, &format!("{PATH}/revoke"), &Revocation { id }).await,
+            Self::Server(place) => post(place, &format!("{PATH}/revoke"), &Revocation { id }).await,
         }
     }
 
