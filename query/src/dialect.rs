@@ -1,9 +1,15 @@
 //! What PostgreSQL says one way and DataFusion another, put right in the parsed statement, after parameters have their
 //! values and before it is planned.
 
+mod build;
+mod calls;
+mod columns;
+mod set_returning;
+
+use build::call;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, TableFactor,
-    Value, VisitMut, VisitorMut,
+    BinaryOperator, DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, Select, Statement, TableFactor,
+    UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -27,14 +33,27 @@ impl VisitorMut for Adapt {
         match expr {
             Expr::Interval(interval) => spell_out(&mut interval.value),
             Expr::Cast { expr, data_type: SqlType::Interval { .. }, .. } => spell_out(expr),
-            Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("to_char") => {
-                if let FunctionArguments::List(arguments) = &mut function.args
-                    && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(pattern)))) =
-                        arguments.args.get_mut(1)
-                    && let Value::SingleQuotedString(pattern) = &mut pattern.value
-                {
-                    *pattern = time_pattern(pattern);
+            Expr::Function(function) => {
+                let translated = calls::translated(function).or_else(|| set_returning::in_columns(function));
+                if let Some(translated) = translated {
+                    *expr = translated;
                 }
+            }
+            Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
+                let mut values = vec![(**pattern).clone()];
+                values.extend(escape_char.clone().map(Expr::Value));
+                *expr = matches(text, call("similar_to_escape", values), *negated);
+            }
+            Expr::BinaryOp { op, right, .. } if is_regex(op) => {
+                if let Expr::Value(pattern) = right.as_mut()
+                    && let Value::SingleQuotedString(pattern) | Value::EscapedStringLiteral(pattern) =
+                        &mut pattern.value
+                {
+                    *pattern = regex_of(pattern);
+                }
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                *expr = call("at_time_zone", vec![(**timestamp).clone(), (**time_zone).clone()]);
             }
             _ => {}
         }
@@ -44,9 +63,18 @@ impl VisitorMut for Adapt {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        set_returning::name_whole_rows(select);
+        columns::tell_apart(select);
+        ControlFlow::Continue(())
+    }
+
     /// `trace('...'::uuid)` as `trace('...')`: casts in arguments of table functions are computed before anybody can
     /// say how to read a uuid, and these functions read texts as well.
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(lateral) = set_returning::in_from(table) {
+            *table = lateral;
+        }
         if let TableFactor::Table { args: Some(arguments), .. } = table {
             for argument in &mut arguments.args {
                 if let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = argument
@@ -132,49 +160,25 @@ fn bytes_of_text(expr: &Expr) -> Option<Expr> {
     Some(Expr::Value(Value::HexStringLiteral(digits.to_owned()).into()))
 }
 
-/// PostgreSQL's pattern of `to_char` as strftime writes it; one that is strftime's already stays.
-fn time_pattern(pattern: &str) -> String {
-    const PARTS: [(&str, &str); 21] = [
-        ("YYYY", "%Y"),
-        ("YY", "%y"),
-        ("IYYY", "%G"),
-        ("IW", "%V"),
-        ("MONTH", "%B"),
-        ("Month", "%B"),
-        ("Mon", "%b"),
-        ("MM", "%m"),
-        ("DDD", "%j"),
-        ("DD", "%d"),
-        ("Day", "%A"),
-        ("Dy", "%a"),
-        ("HH24", "%H"),
-        ("HH12", "%I"),
-        ("HH", "%I"),
-        ("MI", "%M"),
-        ("SS", "%S"),
-        ("MS", "%3f"),
-        ("US", "%6f"),
-        ("AM", "%p"),
-        ("PM", "%p"),
-    ];
-    if pattern.contains('%') {
-        return pattern.to_owned();
+fn is_regex(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{PGRegexIMatch, PGRegexMatch, PGRegexNotIMatch, PGRegexNotMatch};
+    matches!(op, PGRegexMatch | PGRegexIMatch | PGRegexNotMatch | PGRegexNotIMatch)
+}
+
+/// A pattern in the words of the engine: a point also matches the end of a line, as in PostgreSQL.
+fn regex_of(pattern: &str) -> String {
+    let pattern = crate::functions::regex::in_words_of_the_crate(pattern);
+    if pattern.contains('.') && !pattern.starts_with("(?s)") { format!("(?s){pattern}") } else { pattern }
+}
+
+/// `text ~ pattern`.
+fn matches(text: &Expr, pattern: Expr, negated: bool) -> Expr {
+    let matches =
+        Expr::BinaryOp { left: Box::new(text.clone()), op: BinaryOperator::PGRegexMatch, right: Box::new(pattern) };
+    match negated {
+        true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(matches))) },
+        false => matches,
     }
-    let (mut out, mut rest) = (String::new(), pattern);
-    while let Some(first) = rest.chars().next() {
-        if first == '"' {
-            let (quoted, after) = rest[1..].split_once('"').unwrap_or((&rest[1..], ""));
-            out.push_str(quoted);
-            rest = after;
-        } else if let Some((name, code)) = PARTS.iter().find(|(name, _)| rest.starts_with(name)) {
-            out.push_str(code);
-            rest = &rest[name.len()..];
-        } else {
-            out.push(first);
-            rest = &rest[first.len_utf8()..];
-        }
-    }
-    out
 }
 
 fn spell_out(value: &mut Expr) {
@@ -186,7 +190,7 @@ fn spell_out(value: &mut Expr) {
 }
 
 /// An interval's text with units for its clock: `1 day, 2:03:04.5` is `1 day 2 hours 3 minutes 4.5 seconds`.
-fn with_units(text: &str) -> String {
+pub(crate) fn with_units(text: &str) -> String {
     let part = |word: &str| -> String {
         let (sign, clock) = match word.strip_prefix('-') {
             Some(rest) => ("-", rest),
@@ -226,7 +230,18 @@ mod tests {
             ("SELECT '-1:00'::INTERVAL", "SELECT '-1 hours -00 minutes -0 seconds'::INTERVAL"),
             ("SELECT INTERVAL '1 minute'", "SELECT INTERVAL '1 minute'"),
             ("SELECT * FROM f('x'::UUID)", "SELECT * FROM f('x')"),
-            ("SELECT to_char(a, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS')", "SELECT to_char(a, '%Y-%m-%dT%H:%M:%S.%3f')"),
+            (
+                "SELECT first(a, b) FILTER (WHERE c)",
+                "SELECT first_value(a ORDER BY b ASC NULLS LAST) FILTER (WHERE (c) AND (b) IS NOT NULL)",
+            ),
+            ("SELECT a ~ 'x.\\y'", "SELECT a ~ '(?s)x.\\b'"),
+            ("SELECT a, a, b::INT", "SELECT a, a AS \"?column 2?\", b::INT"),
+            ("SELECT mode() WITHIN GROUP (ORDER BY a DESC)", "SELECT mode(a, true)"),
+            ("SELECT a NOT SIMILAR TO 'x%'", "SELECT NOT (a ~ similar_to_escape('x%'))"),
+            (
+                "SELECT tag FROM t, jsonb_array_elements(t.a) AS tag",
+                "SELECT tag.value AS tag FROM t, LATERAL (SELECT unnest(jsonb_elements(t.a)) AS \"value\") AS tag",
+            ),
             ("SELECT '\\x00ff'::BYTEA", "SELECT X'00ff'"),
         ] {
             let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().remove(0);

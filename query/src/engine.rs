@@ -6,7 +6,8 @@ use crate::cache::partials::KeepPartials;
 use crate::cache::results::ResultCache;
 use crate::error::QueryError;
 use crate::functions::table::{BoundTableFunction, TableFunction};
-use crate::functions::{json, postgres, sketch, sketch_aggregate, time_bucket, uuid};
+use crate::functions::{self, postgres, uuid};
+use crate::gap_fill::GapFillPlanner;
 use crate::link_times::LinksMeetEventsInTime;
 use crate::memory::QueryMemory;
 use crate::pause::PauseBeforeJoins;
@@ -25,7 +26,6 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{FunctionRegistry, SessionState};
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -344,19 +344,9 @@ fn register(state: SessionState) -> Result<SessionState, QueryError> {
         .with_analyzer_rule(Arc::new(LinksMeetEventsInTime))
         .with_physical_optimizer_rule(Arc::new(PauseBeforeJoins))
         .with_physical_optimizer_rule(Arc::new(TimesFirst))
+        .with_query_planner(Arc::new(GapFillPlanner))
         .build();
-    state.register_expr_planner(Arc::new(json::JsonOperators))?;
-    state.register_expr_planner(Arc::new(uuid::UuidComparison))?;
-    state.register_function_rewrite(Arc::new(uuid::UuidRewrite))?;
-    for function in json::functions() {
-        state.register_udf(function)?;
-    }
-    for function in postgres::constants() {
-        state.register_udf(Arc::new(function))?;
-    }
-    state.register_udf(Arc::new(ScalarUDF::from(time_bucket::TimeBucket::default())))?;
-    state.register_udf(Arc::new(ScalarUDF::from(sketch::ApproxPercentile::default())))?;
-    state.register_udaf(Arc::new(AggregateUDF::clone(&sketch_aggregate::rollup())))?;
+    functions::register(&mut state)?;
     crate::bounded::bound(&mut state)?;
     Ok(state)
 }

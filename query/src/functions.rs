@@ -1,20 +1,68 @@
 //! Functions of the SQL dialect, by subject.
 
+pub(crate) mod array;
+pub(crate) mod bucket;
+pub(crate) mod casts;
+pub(crate) mod histogram;
 pub(crate) mod identity;
+pub(crate) mod interval;
 pub(crate) mod json;
+pub(crate) mod moment;
+pub(crate) mod number_pattern;
+pub(crate) mod ordered_set;
 pub(crate) mod postgres;
+pub(crate) mod regex;
+pub(crate) mod row_function;
 pub(crate) mod sketch;
 pub(crate) mod sketch_aggregate;
 pub(crate) mod table;
 pub(crate) mod time_bucket;
+pub(crate) mod to_char;
 pub(crate) mod uuid;
+pub(crate) mod zone;
 
+use crate::error::QueryError;
 use arrow::datatypes::{DataType, Field};
+use datafusion::execution::{FunctionRegistry, SessionState};
+use datafusion::logical_expr::ScalarUDF;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Arrow's canonical extension types mark what is more than its storage: JSON in text, UUID in 16 bytes.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 const JSON_EXTENSION: &str = "arrow.json";
+
+/// Registers functions, operators and casts.
+pub(crate) fn register(state: &mut SessionState) -> Result<(), QueryError> {
+    state.register_expr_planner(Arc::new(json::JsonOperators))?;
+    state.register_expr_planner(Arc::new(uuid::UuidComparison))?;
+    state.register_expr_planner(Arc::new(interval::IntervalArithmetic))?;
+    state.register_function_rewrite(Arc::new(uuid::UuidRewrite))?;
+    state.register_function_rewrite(Arc::new(casts::PostgresCasts))?;
+    let scalar = json::functions()
+        .into_iter()
+        .chain(postgres::constants().into_iter().map(Arc::new))
+        .chain(array::functions().into_iter().map(Arc::new))
+        .chain(casts::functions().into_iter().map(Arc::new))
+        .chain(moment::functions().into_iter().map(Arc::new))
+        .chain(regex::functions().into_iter().map(Arc::new))
+        .chain(zone::functions().into_iter().map(Arc::new))
+        .chain(crate::gap_fill::functions().into_iter().map(Arc::new))
+        .chain([
+            Arc::new(ScalarUDF::from(time_bucket::TimeBucket::plain())),
+            Arc::new(ScalarUDF::from(time_bucket::TimeBucket::filling())),
+            Arc::new(ScalarUDF::from(to_char::ToChar::default())),
+            Arc::new(ScalarUDF::from(sketch::ApproxPercentile::default())),
+        ]);
+    for function in scalar {
+        state.register_udf(function)?;
+    }
+    let others = [histogram::histogram(), sketch_aggregate::percentile_agg(), sketch_aggregate::rollup()];
+    for function in ordered_set::functions().into_iter().chain(others) {
+        state.register_udaf(Arc::new(function))?;
+    }
+    Ok(())
+}
 
 /// Type of UUID columns inside; `uuid` on the wire.
 pub(crate) const UUID: DataType = DataType::FixedSizeBinary(16);

@@ -17,6 +17,8 @@ mod dialect;
 mod engine;
 mod error;
 mod functions;
+mod gap_fill;
+mod lateral;
 mod link_times;
 mod memory;
 mod naming;

@@ -2,7 +2,7 @@
 //! column's for a cast, else `?column?`.
 
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::sql::sqlparser::ast::{Expr, Query, SelectItem, SetExpr, Statement};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, Statement};
 use std::sync::Arc;
 
 /// A name for each column of the statement's answer; `None` keeps the one it has.
@@ -38,7 +38,8 @@ fn of_query(query: &Query) -> Names {
 fn of_expression(expr: &Expr) -> Option<String> {
     let unknown = || Some("?column?".to_owned());
     match expr {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => None,
+        Expr::Identifier(word) => Some(folded(word)),
+        Expr::CompoundIdentifier(words) => words.last().map(folded),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => of_expression(inner),
         Expr::Function(function) => function.name.0.last().map(|name| name.to_string().replace('"', "").to_lowercase()),
         Expr::Cast { expr, data_type, .. } => match of_expression(expr) {
@@ -73,6 +74,10 @@ fn of_expression(expr: &Expr) -> Option<String> {
     }
 }
 
+fn folded(word: &Ident) -> String {
+    if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() }
+}
+
 /// `schema` with the names; unchanged if they are not as many as its columns.
 pub(crate) fn rename(schema: &Schema, names: Names) -> SchemaRef {
     let Some(names) = names.filter(|names| names.len() == schema.fields().len()) else {
@@ -101,21 +106,7 @@ mod tests {
         let unknown = "?column?";
         assert_eq!(
             names,
-            [
-                "count",
-                "max",
-                "kept",
-                "kept",
-                unknown,
-                unknown,
-                "kept",
-                "int",
-                "date_trunc",
-                "kept",
-                unknown,
-                "case",
-                "extract"
-            ]
+            ["count", "max", "b", "c", unknown, unknown, "a", "int", "date_trunc", "kept", unknown, "case", "extract"]
         );
         let star = Parser::parse_sql(&PostgreSqlDialect {}, "SELECT *, count(*) FROM t").unwrap();
         assert_eq!(of(&star[0]), None);

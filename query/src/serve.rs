@@ -4,7 +4,7 @@ pub mod flight;
 pub mod http;
 pub mod pgwire;
 mod portable;
-mod text;
+pub(crate) mod text;
 
 /// Every value of a column in PostgreSQL's text form; NULL as `NULL`.
 #[cfg(test)]

@@ -9,6 +9,8 @@ use crate::cache::results::{KeptResult, ResultKey, is_repeatable};
 use crate::dialect::adapt;
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
+use crate::gap_fill::fill;
+use crate::lateral::unfold;
 use crate::naming::{self, Names, rename};
 use crate::parameter::{Parameter, mentions, substitute};
 use crate::progress::{Progress, RunningPlan};
@@ -372,7 +374,7 @@ pub(crate) async fn plan(context: &SessionContext, mut ast: Statement) -> Result
     let plan = state.statement_to_plan(PlannedStatement::Statement(Box::new(ast))).await?;
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     read_only.verify_plan(&plan)?;
-    Ok(plan)
+    Ok(fill(unfold(plan)?)?)
 }
 
 fn joined(error: tokio::task::JoinError) -> QueryError {

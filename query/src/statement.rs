@@ -237,8 +237,13 @@ fn refuse_writes_inside(query: &Query) -> Result<(), QueryError> {
         }
         fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Self::Break> {
             // It would be ignored, and the answer be wrong without a word.
-            if matches!(table, TableFactor::Table { sample: Some(_), .. }) {
-                return ControlFlow::Break(QueryError::NotSupported { what: "TABLESAMPLE".to_owned() });
+            let sampled = matches!(
+                table,
+                TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. }
+            );
+            if sampled {
+                let what = "TABLESAMPLE (use WHERE random() < 0.1)".to_owned();
+                return ControlFlow::Break(QueryError::NotSupported { what });
             }
             ControlFlow::Continue(())
         }

@@ -81,7 +81,7 @@ fn own(server: &Server) -> Value {
         "all": ask("SELECT count(*), sum(duration_ns), count(DISTINCT correlation_id) FROM events"),
         "groups": ask("SELECT asset_id, signal, severity, count(*), sum(duration_ns), max(body) FROM events \
             GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"),
-        "days": ask("SELECT to_char(timestamp, '%Y-%m-%d'), count(*) FROM events GROUP BY 1 ORDER BY 1"),
+        "days": ask("SELECT to_char(timestamp, 'YYYY-MM-DD'), count(*) FROM events GROUP BY 1 ORDER BY 1"),
         "links": ask("SELECT metadata->>'relation', count(*), sum(CASE WHEN strength > 0.5 THEN 1 ELSE 0 END) \
             FROM correlations GROUP BY 1 ORDER BY 1"),
         "points": ask("SELECT metric_name, sum(point_count), sum(value_count), sum(value_sum), min(value_min), \

@@ -14,6 +14,16 @@ fn in_tests(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
 }
 
+/// Files of statements in a folder of `tests`.
+pub(crate) fn statement_files(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(in_tests(folder)).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "sql"));
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
 /// A server that holds `fixtures/shop.otlp.jsonl`, with its links.
 pub(crate) fn with_fixture(options: &[&str]) -> Server {
     let home = Home::new();
@@ -55,11 +65,7 @@ fn golden_statements_have_their_answers() {
     let _machine = machine::shared();
     let server = with_fixture(&[]);
     let bless = std::env::var_os("BLESS").is_some();
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(in_tests("golden")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "sql"));
-    files.sort();
-    assert!(!files.is_empty());
+    let files = [statement_files("golden"), statement_files("golden/functions")].concat();
     let mut wrong = String::new();
     for file in files {
         let mut text = String::new();

@@ -25,6 +25,7 @@ mod machine;
 mod object_store;
 mod operation;
 mod overload;
+mod postgres;
 mod protobuf;
 mod protocol;
 mod recording;

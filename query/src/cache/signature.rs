@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 /// Aggregates whose partial state is small and can be merged in any order.
-const MERGEABLE: [&str; 30] = [
+const MERGEABLE: [&str; 31] = [
     "approx_distinct",
     "avg",
     "bit_and",
@@ -30,6 +30,7 @@ const MERGEABLE: [&str; 30] = [
     "last",
     "max",
     "min",
+    "percentile_agg",
     "regr_avgx",
     "regr_avgy",
     "regr_count",

@@ -1,4 +1,4 @@
-//! Aggregates that put parts of a row of metrics together: sketches merge, squared distances merge by the pairwise
+//! Aggregates that make sketches, and those that put parts of a row of metrics together: sketches merge, squared distances merge by the pairwise
 //! update of [`whence_schema::aggregate::Aggregate`].
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Int64Array};
@@ -18,6 +18,8 @@ use whence_schema::sketch::Sketch;
 enum Part {
     /// Sketches; `rollup(sketch)` in SQL.
     Sketch,
+    /// Values, into a sketch; `percentile_agg(value)` in SQL.
+    Values,
     /// Squared distances from the mean, given count, sum and `m2`.
     SquaredDistances,
 }
@@ -36,6 +38,14 @@ pub(crate) fn rollup() -> AggregateUDF {
     })
 }
 
+/// The aggregate behind `percentile_agg(value)`.
+pub(crate) fn percentile_agg() -> AggregateUDF {
+    AggregateUDF::from(Merge {
+        part: Part::Values,
+        signature: Signature::exact(vec![DataType::Float64], Volatility::Immutable),
+    })
+}
+
 /// Merged squared distances as an expression over stored columns.
 pub(crate) fn squared_distances(count: Expr, sum: Expr, m2: Expr) -> Expr {
     let types = vec![DataType::Int64, DataType::Float64, DataType::Float64];
@@ -47,6 +57,7 @@ impl AggregateUDFImpl for Merge {
     fn name(&self) -> &str {
         match self.part {
             Part::Sketch => "rollup",
+            Part::Values => "percentile_agg",
             Part::SquaredDistances => "merge_squared_distances",
         }
     }
@@ -57,7 +68,7 @@ impl AggregateUDFImpl for Merge {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(match self.part {
-            Part::Sketch => DataType::Binary,
+            Part::Sketch | Part::Values => DataType::Binary,
             Part::SquaredDistances => DataType::Float64,
         })
     }
@@ -65,7 +76,7 @@ impl AggregateUDFImpl for Merge {
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let field = |name: &str, data_type| Arc::new(Field::new(format!("{}[{name}]", args.name), data_type, true));
         Ok(match self.part {
-            Part::Sketch => vec![field("sketch", DataType::Binary)],
+            Part::Sketch | Part::Values => vec![field("sketch", DataType::Binary)],
             Part::SquaredDistances => {
                 vec![field("count", DataType::Int64), field("sum", DataType::Float64), field("m2", DataType::Float64)]
             }
@@ -75,6 +86,7 @@ impl AggregateUDFImpl for Merge {
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         Ok(match self.part {
             Part::Sketch => Box::new(OneGroup(Sketches::default())),
+            Part::Values => Box::new(OneGroup(Sketches { of_values: true, ..Sketches::default() })),
             Part::SquaredDistances => Box::new(OneGroup(Moments::default())),
         })
     }
@@ -86,6 +98,7 @@ impl AggregateUDFImpl for Merge {
     fn create_groups_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
         Ok(match self.part {
             Part::Sketch => Box::<Sketches>::default(),
+            Part::Values => Box::new(Sketches { of_values: true, ..Sketches::default() }),
             Part::SquaredDistances => Box::<Moments>::default(),
         })
     }
@@ -148,6 +161,22 @@ impl GroupSketch {
         Ok(())
     }
 
+    fn add_value(&mut self, value: f64) -> Result<()> {
+        if let Self::Empty = self {
+            *self = Self::Merged(Box::default());
+        }
+        if let Self::Encoded(bytes) = self {
+            match Sketch::decode(bytes) {
+                Some(sketch) => *self = Self::Merged(Box::new(sketch)),
+                None => return exec_err!("a stored sketch of {} bytes cannot be read", bytes.len()),
+            }
+        }
+        if let Self::Merged(sketch) = self {
+            sketch.add(value, 1);
+        }
+        Ok(())
+    }
+
     fn size(&self) -> usize {
         match self {
             Self::Empty => 0,
@@ -162,19 +191,12 @@ impl GroupSketch {
 struct Sketches {
     groups: Vec<GroupSketch>,
     bytes: usize,
+    /// The input is values, not sketches.
+    of_values: bool,
 }
 
-impl GroupsAccumulator for Sketches {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        group_indices: &[usize],
-        filter: Option<&BooleanArray>,
-        total_groups: usize,
-    ) -> Result<()> {
-        if self.groups.len() < total_groups {
-            self.groups.resize_with(total_groups, GroupSketch::default);
-        }
+impl Sketches {
+    fn merge(&mut self, values: &[ArrayRef], group_indices: &[usize], filter: Option<&BooleanArray>) -> Result<()> {
         let Some(values) = values.first() else { return Ok(()) };
         for (row, (value, group)) in values.as_binary::<i32>().iter().zip(group_indices).enumerate() {
             if let Some(bytes) = value.filter(|_| keeps(filter, row)) {
@@ -187,8 +209,39 @@ impl GroupsAccumulator for Sketches {
         Ok(())
     }
 
+    fn reach(&mut self, total_groups: usize) {
+        if self.groups.len() < total_groups {
+            self.groups.resize_with(total_groups, GroupSketch::default);
+        }
+    }
+}
+
+impl GroupsAccumulator for Sketches {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        filter: Option<&BooleanArray>,
+        total_groups: usize,
+    ) -> Result<()> {
+        self.reach(total_groups);
+        let Some(numbers) = values.first().filter(|_| self.of_values) else {
+            return self.merge(values, group_indices, filter);
+        };
+        for (row, (value, group)) in numbers.as_primitive::<Float64Type>().iter().zip(group_indices).enumerate() {
+            if let Some(value) = value.filter(|_| keeps(filter, row)) {
+                let group = &mut self.groups[*group];
+                let before = group.size();
+                group.add_value(value)?;
+                self.bytes = self.bytes + group.size() - before;
+            }
+        }
+        Ok(())
+    }
+
     fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_groups: usize) -> Result<()> {
-        self.update_batch(values, group_indices, None, total_groups)
+        self.reach(total_groups);
+        self.merge(values, group_indices, None)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {

@@ -200,8 +200,8 @@ impl TypePlanner for SqlTypes {
         match sql_type {
             SqlType::Uuid => Ok(Some(Arc::new(Field::new("uuid", UUID, true)))),
             SqlType::JSON | SqlType::JSONB => {
-                let field = Field::new("json", DataType::Utf8, true).with_metadata(super::json_metadata());
-                Ok(Some(Arc::new(field)))
+                let name = if *sql_type == SqlType::JSONB { super::casts::JSONB } else { "json" };
+                Ok(Some(Arc::new(Field::new(name, DataType::Utf8, true).with_metadata(super::json_metadata()))))
             }
             other => self.0.as_ref().map_or(Ok(None), |inner| inner.plan_type_field(other)),
         }

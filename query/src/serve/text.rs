@@ -13,7 +13,7 @@ use std::fmt::{Display, Write};
 use whence_schema::EventId;
 
 /// Few types to encode: times in microseconds, no dictionaries.
-pub(super) fn plain(column: &ArrayRef) -> Result<ArrayRef, QueryError> {
+pub(crate) fn plain(column: &ArrayRef) -> Result<ArrayRef, QueryError> {
     let to = match column.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => return Ok(column.clone()),
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
@@ -33,7 +33,7 @@ pub(super) fn plain(column: &ArrayRef) -> Result<ArrayRef, QueryError> {
 }
 
 /// The value at `row`, which is not null, of a [`plain`] column; false if its type is not one of the common ones.
-pub(super) fn value(out: &mut String, column: &ArrayRef, row: usize) -> bool {
+pub(crate) fn value(out: &mut String, column: &ArrayRef, row: usize) -> bool {
     match column.data_type() {
         DataType::Utf8 => out.push_str(column.as_string::<i32>().value(row)),
         DataType::Utf8View => out.push_str(column.as_string_view().value(row)),
@@ -73,8 +73,35 @@ pub(super) fn value(out: &mut String, column: &ArrayRef, row: usize) -> bool {
             }
         }
         DataType::Binary => bytes(out, column.as_binary::<i32>().value(row)),
+        DataType::List(_) => return plain(&column.as_list::<i32>().value(row)).is_ok_and(|items| array(out, &items)),
         _ => return false,
     }
+    true
+}
+
+/// An array as `{a,"b c",NULL}`; false if its items are not of the common types.
+fn array(out: &mut String, items: &ArrayRef) -> bool {
+    let mut text = String::new();
+    out.push('{');
+    for position in 0..items.len() {
+        out.push_str(if position == 0 { "" } else { "," });
+        if items.is_null(position) {
+            out.push_str("NULL");
+            continue;
+        }
+        text.clear();
+        if !value(&mut text, items, position) {
+            return false;
+        }
+        let nested = matches!(items.data_type(), DataType::List(_));
+        let special = |c: char| matches!(c, '{' | '}' | ',' | '"' | '\\') || c.is_whitespace();
+        if nested || !(text.is_empty() || text.eq_ignore_ascii_case("null") || text.contains(special)) {
+            out.push_str(&text);
+        } else {
+            let _ = write!(out, "\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+        }
+    }
+    out.push('}');
     true
 }
 
@@ -83,10 +110,12 @@ fn append(out: &mut String, value: impl Display) {
     let _ = write!(out, "{value}");
 }
 
-/// A duration as an interval.
+/// A duration as an interval: whole days, then hours, as the difference of two times is in PostgreSQL.
 pub(super) fn of_duration(column: &ArrayRef, row: usize) -> IntervalMonthDayNano {
+    const DAY: i64 = 86_400_000_000;
     let micros = column.as_primitive::<DurationMicrosecondType>().value(row);
-    IntervalMonthDayNano::new(0, 0, micros.saturating_mul(1_000))
+    let days = i32::try_from(micros / DAY).unwrap_or(if micros > 0 { i32::MAX } else { i32::MIN });
+    IntervalMonthDayNano::new(0, days, micros % DAY * 1_000)
 }
 
 /// A point in time; `zone` adds `+00`.

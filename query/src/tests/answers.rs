@@ -115,7 +115,7 @@ async fn chunks_and_jobs_describe_the_files_of_the_tenants_partition() {
     let rows = shop.ask("SELECT sum(rows) FROM whence.chunks WHERE table_name = 'events'").await;
     assert!(rows[0].parse::<u64>().unwrap() >= FILLERS, "{rows:?}");
     let odd = "SELECT count(*) FROM whence.chunks WHERE bytes <= 0 OR compression_ratio IS NULL OR min_time > max_time \
-               OR day <> to_char(min_time, '%Y-%m-%d') OR NOT starts_with(file, table_name) OR level <> 0";
+               OR day <> to_char(min_time, 'YYYY-MM-DD') OR NOT starts_with(file, table_name) OR level <> 0";
     assert_eq!(shop.ask(odd).await, ["0"]);
     assert_eq!(shop.ask("SELECT count(DISTINCT partition) FROM whence.chunks").await, ["1"]);
     let flushes = "SELECT runs > 0, failures, last_result, details <> '' FROM whence.jobs WHERE job = 'flush'";

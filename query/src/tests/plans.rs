@@ -68,3 +68,27 @@ async fn the_newest_of_many_wide_rows_are_found_by_their_times_and_are_the_right
     }
     assert!(!plan(&shop, "SELECT id, timestamp FROM events ORDER BY timestamp LIMIT 5").await.contains("TimesFirst"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_on_a_time_bucket_prunes_chunks_by_time() {
+    let shop = Shop::with_history(true).await;
+    for condition in [
+        "time_bucket('1 day', timestamp) = '2020-01-01T00:00:00Z'",
+        "time_bucket('1 month', timestamp) < '2020-01-01T00:00:00Z'",
+        "time_bucket('1 hour', timestamp) > now() + INTERVAL '1 day'",
+        "time_bucket('1 day', timestamp, 'Europe/Berlin') <= '2020-01-01T00:00:00Z'",
+    ] {
+        let plan = plan(&shop, &format!("SELECT name FROM events WHERE {condition}")).await;
+        assert!(!plan.contains(".parquet"), "chunks are read for {condition}:\n{plan}");
+    }
+    // Bounds that are no start of a bucket.
+    for (condition, all) in [
+        ("time_bucket('1 day', timestamp) > '2020-01-01T12:00:00Z'", true),
+        ("time_bucket('1 day', timestamp) = '2020-01-01T12:00:00Z'", false),
+        ("time_bucket('1 day', timestamp) <> '2020-01-01T12:00:00Z'", true),
+        ("time_bucket('1 day', timestamp) IN ('2020-01-01T00:00:00Z')", false),
+    ] {
+        let count = shop.ask(&format!("SELECT count(*) > 0 FROM events WHERE {condition}")).await;
+        assert_eq!(count, [if all { "t" } else { "f" }], "{condition}");
+    }
+}
