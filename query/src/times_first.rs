@@ -69,8 +69,16 @@ fn times_of(sort: &SortExec, config: &ConfigOptions) -> Result<Option<Arc<dyn Ex
     if !is_time || !wide || filters_of(sort).is_empty() || !reads_chunks_only(sort.input()) {
         return Ok(None);
     }
-    let time = ProjectionExpr { expr: Arc::clone(&order.expr), alias: TIMESTAMP.to_owned() };
-    let times = Arc::new(ProjectionExec::try_new([time], Arc::clone(sort.input()))?);
+    // Below the columns that are computed for the answer.
+    let (mut expression, mut input) = (Arc::clone(&order.expr), sort.input());
+    while let (Some(column), Some(columns)) =
+        (expression.downcast_ref::<Column>(), input.downcast_ref::<ProjectionExec>())
+    {
+        let Some(below) = columns.expr().get(column.index()) else { return Ok(None) };
+        (expression, input) = (Arc::clone(&below.expr), columns.input());
+    }
+    let time = ProjectionExpr { expr: expression, alias: TIMESTAMP.to_owned() };
+    let times = Arc::new(ProjectionExec::try_new([time], Arc::clone(input))?);
     // Times only, down to the files. The copy of the plan runs by itself, with filters of its own.
     let times = ProjectionPushdown::new().optimize(reset_plan_states(times)?, config)?;
     let order = PhysicalSortExpr { expr: Arc::new(Column::new(TIMESTAMP, 0)), options: order.options };
