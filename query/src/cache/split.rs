@@ -153,11 +153,10 @@ fn split_scan(
     let (about_time, others): (Vec<_>, Vec<_>) =
         predicate.into_iter().filter(|part| !is_dynamic(part)).partition(|part| is_time_bound(part));
     let described = (|| {
-        let mut text = format!("scan {:?} where", schema.fields());
-        for part in &others {
-            text += &signature::of_expression(part)?;
-            text += " and ";
-        }
+        // The optimizer puts conditions into one order or another.
+        let mut conditions = others.iter().map(|part| signature::of_expression(part)).collect::<Option<Vec<_>>>()?;
+        conditions.sort_unstable();
+        let mut text = format!("scan {:?} where {} get ", schema.fields(), conditions.join(" and "));
         for part in source.projection().into_iter().flat_map(|projection| projection.iter()) {
             text += &signature::of_expression(&part.expr)?;
             text += ", ";
