@@ -97,7 +97,8 @@ impl GapFillExec {
         let micros = cast(&sorted[time_at], &DataType::Timestamp(TimeUnit::Microsecond, None))?;
         let micros = cast(&micros, &DataType::Int64)?;
         let ranges = match (groups.is_empty(), rows.num_rows()) {
-            (true, count) => vec![0..count],
+            // All rows are one group, even if there are none.
+            (true, count) => std::iter::once(0..count).collect(),
             (false, 0) => Vec::new(),
             (false, _) => partition(&groups.iter().map(|at| sorted[*at].clone()).collect::<Vec<_>>())?.ranges(),
         };
@@ -134,7 +135,7 @@ impl Layout {
         for (number, range) in ranges.iter().enumerate() {
             let mut rows = range.clone().peekable();
             let mut gaps = times.iter().copied().peekable();
-            let first = (!range.is_empty()).then(|| range.start as u32);
+            let first = (!range.is_empty()).then_some(range.start as u32);
             loop {
                 let next_row = rows.peek().map(|row| micros.is_valid(*row).then(|| micros.value(*row)));
                 let from_row = match (next_row, gaps.peek()) {
