@@ -10,7 +10,7 @@ mod units;
 
 pub use load::{ConfigError, load};
 pub use object_store::ObjectStore;
-pub use query::Query;
+pub use query::{Query, TlsVersion};
 pub use units::Age;
 
 use serde::Deserialize;

@@ -8,7 +8,7 @@
 //! ```
 
 use crate::admin::{self, Admin};
-use crate::config::{Auth, Config, Durability, StorageKind, TenantRetention};
+use crate::config::{self, Auth, Config, Durability, StorageKind, TenantRetention};
 use crate::health::{Health, Sources, health_router, metrics_router};
 use crate::progress::Bar;
 use crate::shutdown::{self, Late, Named};
@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use whence_correlator::{Correlator, CorrelatorOptions, CorrelatorStatistics};
 use whence_otlp_receiver::{Ingest, Mapper, ReceiverLimits, ReceiverOptions, default_rules, serve_grpc, serve_http};
+use whence_query::serve::pgwire::{Tls, TlsOptions, TlsVersion};
 use whence_query::{QueryEngine, QueryOptions};
 use whence_schema::{Signal, TenantId};
 use whence_storage::{Keyring, Opened, Recovery, Retention, StorageError, Store, StoreOptions};
@@ -252,17 +253,33 @@ async fn open_doors(
         return Ok(Vec::new());
     }
     let http = listen("extensions.query.http.endpoint", config.extensions.query.http.endpoint).await?;
+    let tls = wire_tls(config)?;
     let pgwire = listen("extensions.query.pgwire.endpoint", config.extensions.query.pgwire.endpoint).await?;
     let router = whence_query::serve::http::router(engine.clone(), answering.clone())
         .merge(whence_query::serve::flight::router(engine.clone()))
         .merge(admin::router(admin))
         .merge(crate::key_door::router(store.keyring().clone()))
         .merge(crate::delete_door::router(store.clone(), engine.clone()));
-    let serving = whence_query::serve::pgwire::serve(engine.clone(), pgwire, answering.clone());
+    let serving = whence_query::serve::pgwire::serve(engine.clone(), pgwire, tls, answering.clone());
     Ok(vec![
         serve_router("HTTP and Flight SQL queries", http, router, answering.clone()),
         named("PostgreSQL wire", async move { Ok(serving.await?) }),
     ])
+}
+
+/// TLS of the PostgreSQL wire, if it is configured; what does not work then stops the start.
+fn wire_tls(config: &Config) -> anyhow::Result<Option<Tls>> {
+    let Some(tls) = &config.extensions.query.pgwire.tls else { return Ok(None) };
+    let options = TlsOptions {
+        cert_file: tls.cert_file.clone(),
+        key_file: tls.key_file.clone(),
+        min_version: match tls.min_version {
+            config::TlsVersion::V12 => TlsVersion::V12,
+            config::TlsVersion::V13 => TlsVersion::V13,
+        },
+        required: tls.required,
+    };
+    Ok(Some(Tls::load(&options).context("extensions.query.pgwire.tls")?))
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -1,5 +1,6 @@
 //! What all sessions share: functions, catalog descriptions, limits, and the threads that queries run on.
 
+use crate::activity::Activity;
 use crate::admission::{Admission, Turn};
 use crate::cache::levels::{CacheStatistics, PartialCache};
 use crate::cache::partials::KeepPartials;
@@ -125,6 +126,7 @@ struct Shared {
     statements: Arc<Statements>,
     /// What all queries together hold.
     memory: Arc<GreedyMemoryPool>,
+    activity: Arc<Activity>,
     runtime: QueryRuntime,
 }
 
@@ -189,6 +191,7 @@ impl QueryEngine {
             ),
             statements: Statements::new(options.slow_query, options.settings.clone()),
             memory: Arc::new(GreedyMemoryPool::new(options.memory_bytes)),
+            activity: Arc::default(),
             runtime: QueryRuntime(Some(runtime)),
             options,
         };
@@ -258,6 +261,11 @@ impl QueryEngine {
         &self.shared.statements
     }
 
+    /// Who is connected.
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
+        &self.shared.activity
+    }
+
     /// The threads of queries; `None` never happens while the engine lives.
     pub(crate) fn handle(&self) -> Option<tokio::runtime::Handle> {
         self.shared.runtime.0.as_ref().map(|runtime| runtime.handle().clone())
@@ -285,6 +293,8 @@ impl QueryEngine {
             tenant: tenant.clone(),
             describing: shared.describing.clone(),
             statements: shared.statements.clone(),
+            activity: shared.activity.clone(),
+            settings: settings.clone(),
             state: planned.clone(),
         };
         catalogs.register_catalog(DATABASE.to_owned(), Arc::new(catalog));

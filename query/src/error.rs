@@ -34,11 +34,13 @@ impl SqlState {
     pub const UNDEFINED_FUNCTION: Self = Self("42883");
     pub const UNDEFINED_TABLE: Self = Self("42P01");
     pub const AMBIGUOUS_COLUMN: Self = Self("42702");
+    pub const DUPLICATE_CURSOR: Self = Self("42P03");
     pub const DATATYPE_MISMATCH: Self = Self("42804");
     pub const OUT_OF_MEMORY: Self = Self("53200");
     pub const TOO_MANY_CONNECTIONS: Self = Self("53300");
     pub const STATEMENT_TOO_COMPLEX: Self = Self("54001");
     pub const PROGRAM_LIMIT_EXCEEDED: Self = Self("54000");
+    pub const NOT_IN_PREREQUISITE_STATE: Self = Self("55000");
     pub const CANCELED: Self = Self("57014");
     pub const SHUTDOWN: Self = Self("57P01");
     pub const IO_ERROR: Self = Self("58030");
@@ -119,6 +121,32 @@ pub enum QueryError {
         /// What is wrong.
         problem: String,
     },
+    /// A cursor that does not exist.
+    #[error("cursor \"{name}\" does not exist")]
+    UnknownCursor {
+        /// Its name.
+        name: String,
+    },
+    /// A cursor whose name is taken.
+    #[error("cursor \"{name}\" already exists")]
+    CursorExists {
+        /// Its name.
+        name: String,
+    },
+    /// More of something than a session may have.
+    #[error("{what} are not possible")]
+    TooMuch {
+        /// Of what, with the limit.
+        what: String,
+    },
+    /// Something a cursor does not do.
+    #[error("cursor \"{name}\" cannot {what}")]
+    CursorCannot {
+        /// Its name.
+        name: String,
+        /// What it does not do.
+        what: &'static str,
+    },
     /// The time for a statement has passed.
     #[error("canceling statement due to statement timeout after {0:?}")]
     Timeout(Duration),
@@ -188,6 +216,10 @@ impl QueryError {
             Self::Parameter { .. } | Self::InvalidText { .. } => SqlState::INVALID_TEXT_REPRESENTATION,
             Self::UndefinedFunction { .. } => SqlState::UNDEFINED_FUNCTION,
             Self::InvalidArgument { .. } => SqlState::INVALID_PARAMETER_VALUE,
+            Self::UnknownCursor { .. } => SqlState::INVALID_CURSOR_NAME,
+            Self::CursorExists { .. } => SqlState::DUPLICATE_CURSOR,
+            Self::TooMuch { .. } => SqlState::PROGRAM_LIMIT_EXCEEDED,
+            Self::CursorCannot { .. } => SqlState::NOT_IN_PREREQUISITE_STATE,
             Self::Timeout(_) | Self::Canceled => SqlState::CANCELED,
             Self::Busy { .. } => SqlState::TOO_MANY_CONNECTIONS,
             Self::Shutdown => SqlState::SHUTDOWN,
@@ -227,16 +259,21 @@ impl QueryError {
 
     /// Where in the statement `sql` the fault was noticed, in characters from 1, where that is known.
     pub fn position(&self, sql: &str) -> Option<usize> {
-        let (line, column) = match self {
-            Self::Syntax(error) => place_in_words(&error.to_string())?,
-            Self::Engine(error) => {
-                let start = error.diagnostic()?.span?.start;
-                (usize::try_from(start.line).ok()?, usize::try_from(start.column).ok()?)
-            }
-            _ => return None,
-        };
+        let (line, column) = self.place()?;
         let before = sql.split('\n').take(line.checked_sub(1)?).map(|line| line.chars().count() + 1).sum::<usize>();
         (column > 0).then(|| (before + column).min(sql.chars().count() + 1))
+    }
+
+    /// The same as line and column, counted from 1.
+    pub fn place(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Syntax(error) => place_in_words(&error.to_string()),
+            Self::Engine(error) => {
+                let start = error.diagnostic()?.span?.start;
+                Some((usize::try_from(start.line).ok()?, usize::try_from(start.column).ok()?))
+            }
+            _ => None,
+        }
     }
 
     /// True if the fault is in the statement, not in the server.

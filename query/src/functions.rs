@@ -3,6 +3,7 @@
 pub(crate) mod array;
 pub(crate) mod bucket;
 pub(crate) mod casts;
+pub(crate) mod catalog;
 pub(crate) mod histogram;
 pub(crate) mod identity;
 pub(crate) mod interval;
@@ -13,6 +14,7 @@ pub(crate) mod ordered_set;
 pub(crate) mod postgres;
 pub(crate) mod regex;
 pub(crate) mod row_function;
+pub(crate) mod session;
 pub(crate) mod sketch;
 pub(crate) mod sketch_aggregate;
 pub(crate) mod table;
@@ -44,6 +46,7 @@ pub(crate) fn register(state: &mut SessionState) -> Result<(), QueryError> {
         .chain(postgres::constants().into_iter().map(Arc::new))
         .chain(array::functions().into_iter().map(Arc::new))
         .chain(casts::functions().into_iter().map(Arc::new))
+        .chain(catalog::functions().into_iter().map(Arc::new))
         .chain(moment::functions().into_iter().map(Arc::new))
         .chain(regex::functions().into_iter().map(Arc::new))
         .chain(zone::functions().into_iter().map(Arc::new))

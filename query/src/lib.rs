@@ -8,10 +8,13 @@
 //! Reading only: rows enter through `whence_storage::Store::append`, never through SQL. The correlator's table functions
 //! are handed in by whoever builds the engine.
 
+mod activity;
 mod admission;
 mod bounded;
 mod cache;
+mod catalog_dialect;
 mod condition;
+mod cursor;
 mod depth;
 mod dialect;
 mod engine;
@@ -31,6 +34,7 @@ mod session;
 mod settings;
 mod statement;
 mod statements;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod times_first;
@@ -42,6 +46,7 @@ pub use error::{QueryError, SqlState};
 pub use functions::table::{Argument, ArgumentKind, TableFunction, TableFunctionCall};
 pub use parameter::{Parameter, ParameterType};
 pub use progress::Progress;
-pub use session::{Answer, Description, QueryStream, Session};
+pub use session::{Answer, Description, Session};
 pub use settings::Settings;
-pub use statement::Parsed;
+pub use statement::{CopyFormat, Parsed, Separated};
+pub use stream::QueryStream;

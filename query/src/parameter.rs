@@ -2,9 +2,10 @@
 
 use crate::error::QueryError;
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType as SqlType, ExactNumberInfo, Expr, Statement, TimezoneInfo, Value, VisitMut, VisitorMut,
+    CastKind, DataType as SqlType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, Statement, TableFactor,
+    TimezoneInfo, Value, VisitMut, VisitorMut,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 /// A value of a parameter.
@@ -152,6 +153,19 @@ pub(crate) struct Mentions {
     pub(crate) row_counts: BTreeSet<usize>,
     /// Those of which `ANY` and `ALL` take the elements.
     pub(crate) arrays: BTreeSet<usize>,
+    /// Types that they are cast to, as written.
+    pub(crate) casts: BTreeMap<usize, String>,
+}
+
+/// The parameter that is an array, and the type it is cast to.
+fn given_array(expr: &Expr) -> Option<(usize, Option<String>)> {
+    match expr {
+        Expr::Nested(inner) => given_array(inner),
+        Expr::Cast { expr: inner, data_type, .. } => {
+            position_of(inner).map(|position| (position, Some(data_type.to_string().to_lowercase())))
+        }
+        other => position_of(other).map(|position| (position, None)),
+    }
 }
 
 struct Find<'a>(&'a mut Mentions);
@@ -168,15 +182,42 @@ impl VisitorMut for Find<'_> {
         ControlFlow::Continue(())
     }
 
+    /// Table functions are called when the statement is planned.
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(arguments), .. } = table
+            && name.to_string().to_lowercase().ends_with("generate_series")
+        {
+            for argument in &arguments.args {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument
+                    && let Some(position) = position_of(expr)
+                {
+                    self.0.count = self.0.count.max(position);
+                    self.0.row_counts.insert(position);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Some(position) = position_of(expr) {
             self.0.count = self.0.count.max(position);
         }
-        if let Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } = expr
-            && let Some(position) = position_of(right)
+        if let Expr::Cast { expr: inner, data_type, .. } = expr
+            && let Some(position) = position_of(inner)
         {
+            self.0.casts.entry(position).or_insert_with(|| data_type.to_string().to_lowercase());
+        }
+        if let Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } = expr
+            && let Some((position, cast)) = given_array(right)
+        {
+            self.0.count = self.0.count.max(position);
             self.0.arrays.insert(position);
-            *expr = Expr::InList { expr: left.clone(), list: vec![(**right).clone()], negated: false };
+            if let Some(cast) = cast {
+                self.0.casts.entry(position).or_insert(cast);
+            }
+            let list = vec![Expr::Value(Value::Placeholder(format!("${position}")).into())];
+            *expr = Expr::InList { expr: left.clone(), list, negated: false };
         }
         ControlFlow::Continue(())
     }

@@ -14,6 +14,7 @@ pub(crate) mod fetched;
 pub(crate) mod information_schema;
 pub(crate) mod lookup;
 pub(crate) mod pg_attribute;
+pub(crate) mod pg_supplement;
 pub(crate) mod raw;
 pub(crate) mod table_sizes;
 pub(crate) mod user_columns;

@@ -4,19 +4,23 @@
 //! parse -> (parameters put in) -> task on the query threads: plan -> execute -> batches, a few at a time -> QueryStream
 //! ```
 
+use crate::activity::{CancelBackend, Listed};
 use crate::cache::levels::bytes_of;
 use crate::cache::results::{KeptResult, ResultKey, is_repeatable};
+use crate::catalog_dialect;
+use crate::cursor::Cursors;
 use crate::dialect::adapt;
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
+use crate::functions::session::{BackendPid, SetConfig};
 use crate::gap_fill::fill;
 use crate::lateral::unfold;
 use crate::naming::{self, Names, rename};
 use crate::parameter::{Parameter, mentions, substitute};
-use crate::progress::{Progress, RunningPlan};
+use crate::progress::RunningPlan;
 use crate::settings::Settings;
-use crate::statement::{Command, Parsed, parse};
-use crate::statements::Running;
+use crate::statement::{Command, CopyFormat, Parsed, parse};
+use crate::stream::{AbortOnDrop, QueryStream};
 use arrow::array::StringArray;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -27,17 +31,17 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as PlannedStatement;
 use datafusion::sql::sqlparser::ast::Statement;
-use futures::{Stream, StreamExt, stream};
+use futures::{StreamExt, stream};
 use parking_lot::Mutex;
-use std::pin::Pin;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use whence_schema::TenantId;
-use whence_storage::Grant;
+use whence_storage::{Grant, Snapshot};
 
 /// Time after a statement's own in which its reader hears of it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -50,6 +54,8 @@ pub struct Session {
     engine: QueryEngine,
     grant: Grant,
     settings: Arc<Mutex<Settings>>,
+    cursors: Arc<Cursors>,
+    process: Arc<AtomicI32>,
 }
 
 /// Answer to a statement.
@@ -58,22 +64,34 @@ pub enum Answer {
     Rows(QueryStream),
     /// Done, with the tag of the command.
     Done(&'static str),
+    /// Done with so many rows, with the tag of the command.
+    Passed(&'static str, u64),
+    /// Rows to be copied to the client, and how.
+    Copy(QueryStream, CopyFormat),
 }
 
 /// What is known about a statement without running it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Description {
     /// Type of each parameter, where it follows from the statement.
     pub parameters: Vec<Option<DataType>>,
     /// Columns of the answer; `None` if it has no rows.
     pub columns: Option<SchemaRef>,
+    /// Types that parameters (counted from 1) are cast to, as written.
+    pub(crate) casts: BTreeMap<usize, String>,
 }
 
 impl Session {
     pub(crate) fn new(engine: QueryEngine, grant: Grant) -> Self {
         let options = engine.options();
         let settings = Settings::new(options.statement_timeout).with_longest_timeout(options.longest_statement_timeout);
-        Self { engine, grant, settings: Arc::new(Mutex::new(settings)) }
+        Self {
+            engine,
+            grant,
+            settings: Arc::new(Mutex::new(settings)),
+            cursors: Arc::default(),
+            process: Arc::default(),
+        }
     }
 
     /// Whose rows it sees.
@@ -88,6 +106,21 @@ impl Session {
     /// [`QueryError::Access`], once its key is revoked or has expired.
     pub fn check(&self) -> Result<(), QueryError> {
         Ok(self.grant.check()?)
+    }
+
+    /// Lists the session as a connection: `pg_stat_activity` shows it as long as the answer lives.
+    pub(crate) fn list(&self, process: i32, user: String, address: SocketAddr) -> Listed {
+        self.process.store(process, Ordering::Relaxed);
+        self.engine.activity().list(process, self.tenant(), (user, address), self.settings.clone())
+    }
+
+    /// Everything one statement may name, with the functions that belong to this session.
+    fn context(&self, snapshot: Arc<Snapshot>, settings: Arc<Settings>) -> Result<SessionContext, QueryError> {
+        let context = self.engine.statement_context(snapshot, self.tenant(), settings)?;
+        context.register_udf(SetConfig::of(self.settings.clone()));
+        context.register_udf(BackendPid::of(self.process.load(Ordering::Relaxed)));
+        context.register_udf(CancelBackend::of(self.engine.activity().clone(), self.tenant().clone()));
+        Ok(context)
     }
 
     /// Settings as they are now.
@@ -125,7 +158,8 @@ impl Session {
         };
         match self.execute(&statement, &[]).await? {
             Answer::Rows(rows) => Ok(rows),
-            Answer::Done(tag) => {
+            Answer::Copy(..) => Err(QueryError::NotSupported { what: "COPY here".to_owned() }),
+            Answer::Done(tag) | Answer::Passed(tag, _) => {
                 QueryStream::of(RecordBatch::try_from_iter([("command", Arc::new(StringArray::from(vec![tag])) as _)])?)
             }
         }
@@ -141,9 +175,18 @@ impl Session {
             Command::Query(ast) => (**ast).clone(),
             Command::Show(name) => {
                 let columns = Some(show(name, &self.settings())?.schema());
-                return Ok(Description { parameters: Vec::new(), columns });
+                return Ok(Description { columns, ..Description::default() });
             }
-            _ => return Ok(Description { parameters: Vec::new(), columns: None }),
+            Command::Declare { query, .. } | Command::Copy { query, .. } => {
+                let description = Box::pin(self.describe(query)).await?;
+                return Ok(Description { columns: None, ..description });
+            }
+            Command::Fetch { name, moves: false, .. } => {
+                let columns = self.cursors.schema(name);
+                let columns = columns.ok_or_else(|| QueryError::UnknownCursor { name: name.clone() })?;
+                return Ok(Description { columns: Some(columns), ..Description::default() });
+            }
+            _ => return Ok(Description::default()),
         };
         let names = naming::of(&ast);
         let mentions = mentions(&mut ast);
@@ -160,7 +203,8 @@ impl Session {
             of_value
         };
         let parameters = (1..=mentions.count).map(parameter).collect();
-        Ok(Description { parameters, columns: Some(rename(plan.schema().as_arrow(), names)) })
+        let columns = Some(rename(plan.schema().as_arrow(), names));
+        Ok(Description { parameters, columns, casts: mentions.casts })
     }
 
     /// Columns of the answer once parameters have their values.
@@ -184,12 +228,13 @@ impl Session {
 
     async fn logical_plan(&self, ast: Statement) -> Result<LogicalPlan, QueryError> {
         self.grant.check()?;
-        let (engine, tenant, settings) = (self.engine.clone(), self.tenant().clone(), self.settings());
+        let settings = self.settings();
         let limit = settings.statement_timeout();
+        let session = self.clone();
         let planning = async move {
             // Held by the task: planning that goes on after its client has left still counts.
-            let _turn = engine.turn(&tenant).await?;
-            let context = engine.statement_context(engine.snapshot(), &tenant, Arc::new(settings))?;
+            let _turn = session.engine.turn(session.tenant()).await?;
+            let context = session.context(session.engine.snapshot(), Arc::new(settings))?;
             plan(&context, ast).await
         };
         let handle = self.engine.handle().ok_or(QueryError::Shutdown)?;
@@ -216,7 +261,36 @@ impl Session {
                 let mut ast = (**ast).clone();
                 let names = naming::of(&ast);
                 substitute(&mut ast, parameters)?;
-                return Ok(Answer::Rows(self.run(ast, names).await?));
+                return Ok(Answer::Rows(self.run(ast, names, Reading::AtOnce).await?));
+            }
+            Command::Declare { name, query, hold } => {
+                let Command::Query(ast) = &query.command else {
+                    return Err(QueryError::NotSupported { what: "a cursor for anything but a query".to_owned() });
+                };
+                let mut ast = (**ast).clone();
+                let names = naming::of(&ast);
+                substitute(&mut ast, parameters)?;
+                self.cursors.open(name, self.run(ast, names, Reading::InParts).await?, *hold)?;
+                "DECLARE CURSOR"
+            }
+            Command::Fetch { name, distance, moves: false } => {
+                let (schema, parts) = self.cursors.fetch(name, *distance)?;
+                let timer =
+                    self.settings().statement_timeout().map(|limit| (Box::pin(tokio::time::sleep(limit)), limit));
+                return Ok(Answer::Rows(QueryStream::of_parts(schema, parts, timer)));
+            }
+            Command::Fetch { name, distance, moves: true } => {
+                return Ok(Answer::Passed("MOVE", self.cursors.pass(name, *distance).await?));
+            }
+            Command::Close(name) => {
+                self.cursors.close(name.as_deref())?;
+                "CLOSE CURSOR"
+            }
+            Command::Copy { query, format } => {
+                return match Box::pin(self.execute(query, parameters)).await? {
+                    Answer::Rows(rows) => Ok(Answer::Copy(rows, format.clone())),
+                    other => Ok(other),
+                };
             }
             Command::Show(name) => return Ok(Answer::Rows(QueryStream::of(show(name, &self.settings())?)?)),
             Command::Set { name, value } => {
@@ -231,11 +305,19 @@ impl Session {
                 "RESET"
             }
             Command::Begin => "BEGIN",
-            Command::Commit => "COMMIT",
-            Command::Rollback => "ROLLBACK",
+            Command::Commit => {
+                self.cursors.end_transaction();
+                "COMMIT"
+            }
+            Command::Rollback => {
+                self.cursors.end_transaction();
+                "ROLLBACK"
+            }
+            Command::RollbackToSavepoint => "ROLLBACK",
             Command::NoOperation(tag) => {
                 if *tag == "DISCARD ALL" {
                     self.settings.lock().reset();
+                    self.cursors.close(None)?;
                 }
                 tag
             }
@@ -243,9 +325,14 @@ impl Session {
         Ok(Answer::Done(done))
     }
 
-    async fn run(&self, ast: Statement, names: Names) -> Result<QueryStream, QueryError> {
+    /// Columns of an open cursor.
+    pub fn cursor_columns(&self, name: &str) -> Option<SchemaRef> {
+        self.cursors.schema(name)
+    }
+
+    async fn run(&self, ast: Statement, names: Names, reading: Reading) -> Result<QueryStream, QueryError> {
         let mut running = self.engine.statements().begin(self.tenant(), &ast);
-        match self.start(ast, names).await {
+        match self.start(ast, names, reading).await {
             Ok(stream) => Ok(QueryStream { running: Some(running), ..stream }),
             Err(error) => {
                 running.failed();
@@ -254,17 +341,17 @@ impl Session {
         }
     }
 
-    async fn start(&self, ast: Statement, names: Names) -> Result<QueryStream, QueryError> {
+    async fn start(&self, ast: Statement, names: Names, reading: Reading) -> Result<QueryStream, QueryError> {
         let settings = Arc::new(self.settings());
         let limit = settings.statement_timeout();
         let deadline = limit.map(|limit| (Instant::now() + limit, limit));
         let (started, start) = oneshot::channel();
         let (batches, receiver) = mpsc::channel(BATCHES_IN_FLIGHT);
-        let (engine, tenant) = (self.engine.clone(), self.tenant().clone());
+        let session = self.clone();
         let running = RunningPlan::default();
         let watched = running.clone();
         let work = async move {
-            let outcome = run_to_channel(engine, tenant, settings, ast, started, (&batches, watched)).await;
+            let outcome = run_to_channel(session, settings, ast, started, (&batches, watched), reading).await;
             if let Err((error, started)) = outcome {
                 match started {
                     Some(started) => drop(started.send(Err(error))),
@@ -276,8 +363,8 @@ impl Session {
         // comes first: rows that just end would look like all of them.
         let work = async move {
             match deadline {
-                Some((at, _)) => drop(tokio::time::timeout_at(at + GRACE, work).await),
-                None => work.await,
+                Some((at, _)) if reading == Reading::AtOnce => drop(tokio::time::timeout_at(at + GRACE, work).await),
+                _ => work.await,
             }
         };
         let handle = self.engine.handle().ok_or(QueryError::Shutdown)?;
@@ -291,7 +378,8 @@ impl Session {
             }
             None => started.await?,
         };
-        let timer = deadline.map(|(at, limit)| (Box::pin(tokio::time::sleep_until(at)), limit));
+        let timer = deadline.filter(|_| reading == Reading::AtOnce);
+        let timer = timer.map(|(at, limit)| (Box::pin(tokio::time::sleep_until(at)), limit));
         Ok(QueryStream {
             schema: rename(&schema, names),
             receiver,
@@ -300,26 +388,35 @@ impl Session {
             first: None,
             running: None,
             plan: running,
+            parts: None,
         })
     }
+}
+
+/// Whether a statement's time is that of all its rows, or of each part that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    AtOnce,
+    InParts,
 }
 
 type Started = oneshot::Sender<Result<SchemaRef, QueryError>>;
 
 /// Plans and runs; an error comes with the way to report it if rows have not started.
 async fn run_to_channel(
-    engine: QueryEngine,
-    tenant: TenantId,
+    session: Session,
     settings: Arc<Settings>,
     ast: Statement,
     started: Started,
     (batches, running): (&mpsc::Sender<Result<RecordBatch, QueryError>>, RunningPlan),
+    reading: Reading,
 ) -> Result<(), (QueryError, Option<Started>)> {
+    let engine = session.engine.clone();
     let prepared = async {
-        let turn = engine.turn(&tenant).await?;
+        let turn = engine.turn(session.tenant()).await?;
         let snapshot = engine.snapshot();
         let key = settings.keeps_answers().then(|| ResultKey {
-            tenant: tenant.clone(),
+            tenant: session.tenant().clone(),
             version: snapshot.version,
             sql: ast.to_string().into(),
         });
@@ -327,7 +424,7 @@ async fn run_to_channel(
             let rows: Vec<_> = answer.batches.iter().cloned().map(Ok).collect();
             return Ok((turn, snapshot, answer.schema, stream::iter(rows).boxed(), None));
         }
-        let context = engine.statement_context(snapshot.clone(), &tenant, settings)?;
+        let context = session.context(snapshot.clone(), settings)?;
         let plan = plan(&context, ast).await?;
         let schema = Arc::new(plan.schema().as_arrow().clone());
         let keeps = key.filter(|_| is_repeatable(&plan));
@@ -338,13 +435,15 @@ async fn run_to_channel(
         Ok((turn, snapshot, schema, rows.boxed(), keeps))
     };
     // The snapshot is held to the end: files it names stay readable as long as it lives.
-    let (_turn, _snapshot, schema, mut rows, mut keeps) = match prepared.await {
+    let (turn, _snapshot, schema, mut rows, mut keeps) = match prepared.await {
         Ok(prepared) => prepared,
         Err(error) => return Err((error, Some(started))),
     };
     if started.send(Ok(schema.clone())).is_err() {
         return Ok(());
     }
+    // A cursor that nobody reads must not keep others from running.
+    let _turn = Some(turn).filter(|_| reading == Reading::AtOnce);
     let mut kept = Vec::new();
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|error| (QueryError::from(error), None))?;
@@ -369,6 +468,7 @@ async fn run_to_channel(
 
 /// A plan that does nothing but read.
 pub(crate) async fn plan(context: &SessionContext, mut ast: Statement) -> Result<LogicalPlan, QueryError> {
+    catalog_dialect::adapt(&mut ast);
     adapt(&mut ast);
     let state = context.state();
     let plan = state.statement_to_plan(PlannedStatement::Statement(Box::new(ast))).await?;
@@ -398,100 +498,4 @@ fn show(name: &str, settings: &Settings) -> Result<RecordBatch, QueryError> {
     let title = title.map_or_else(|| name.to_owned(), |(known, _)| known);
     let schema = Arc::new(Schema::new(vec![text(&title)]));
     Ok(RecordBatch::try_new(schema, vec![Arc::new(StringArray::from(vec![value])) as _])?)
-}
-
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Rows of an answer. Dropping it ends the query.
-pub struct QueryStream {
-    schema: SchemaRef,
-    receiver: mpsc::Receiver<Result<RecordBatch, QueryError>>,
-    timer: Option<(Pin<Box<Sleep>>, Duration)>,
-    stop: Option<AbortOnDrop>,
-    first: Option<RecordBatch>,
-    /// What it costs; counted when the stream is dropped.
-    running: Option<Running>,
-    plan: RunningPlan,
-}
-
-impl QueryStream {
-    /// Columns; batches may hold text as `Utf8` where this says `Utf8View`, and the other way round.
-    pub fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    /// How far the query has come.
-    pub fn progress(&self) -> Progress {
-        self.plan.progress()
-    }
-
-    /// All rows at once.
-    ///
-    /// # Errors
-    ///
-    /// The first that comes with the rows.
-    pub async fn collect_batches(mut self) -> Result<Vec<RecordBatch>, QueryError> {
-        let mut batches = Vec::new();
-        while let Some(batch) = self.next().await {
-            batches.push(batch?);
-        }
-        Ok(batches)
-    }
-
-    fn of(batch: RecordBatch) -> Result<Self, QueryError> {
-        let (_, receiver) = mpsc::channel(1);
-        Ok(Self {
-            schema: batch.schema(),
-            receiver,
-            timer: None,
-            stop: None,
-            first: Some(batch),
-            running: None,
-            plan: RunningPlan::default(),
-        })
-    }
-}
-
-impl Stream for QueryStream {
-    type Item = Result<RecordBatch, QueryError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(batch) = self.first.take() {
-            return Poll::Ready(Some(Ok(batch)));
-        }
-        if let Some((timer, limit)) = &mut self.timer
-            && timer.as_mut().poll(context).is_ready()
-        {
-            let limit = *limit;
-            self.timer = None;
-            self.stop = None;
-            self.receiver.close();
-            self.running.iter_mut().for_each(Running::failed);
-            return Poll::Ready(Some(Err(QueryError::Timeout(limit))));
-        }
-        match self.receiver.poll_recv(context) {
-            Poll::Ready(None) => {
-                self.timer = None;
-                // A cursor may stay open long after its last row.
-                self.running = None;
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(batch)) => {
-                if let Some(running) = &mut self.running {
-                    match &batch {
-                        Ok(batch) => running.rows(batch.num_rows()),
-                        Err(_) => running.failed(),
-                    }
-                }
-                Poll::Ready(Some(batch))
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
 }

@@ -1,7 +1,10 @@
 //! Session settings that PostgreSQL clients set, show and ask for with `current_setting`.
 
 use crate::error::QueryError;
+use arrow::array::{ArrayRef, BooleanArray, StringArray};
+use arrow::record_batch::RecordBatch;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The PostgreSQL version whose behaviour clients may expect.
@@ -14,8 +17,9 @@ pub(crate) fn version_text() -> String {
 }
 
 /// Known settings: name as reported, default, and whether a client may change it.
-const KNOWN: [(&str, &str, bool); 38] = [
+const KNOWN: [(&str, &str, bool); 41] = [
     ("application_name", "", true),
+    ("autovacuum", "off", false),
     ("backslash_quote", "safe_encoding", true),
     ("bytea_output", "hex", true),
     ("client_encoding", "UTF8", true),
@@ -39,7 +43,9 @@ const KNOWN: [(&str, &str, bool); 38] = [
     ("lc_numeric", "C", true),
     ("lc_time", "C", true),
     ("lock_timeout", "0", true),
+    ("max_connections", "200", false),
     ("max_identifier_length", "63", false),
+    ("max_index_keys", "32", false),
     ("row_security", "off", true),
     ("search_path", "public", true),
     ("server_encoding", "UTF8", false),
@@ -173,6 +179,41 @@ impl Settings {
     /// Every setting by name.
     pub fn all(&self) -> Vec<(String, String)> {
         KNOWN.iter().map(|(name, ..)| ((*name).to_owned(), self.get(name).unwrap_or_default())).collect()
+    }
+
+    /// `pg_settings`.
+    pub(crate) fn table(&self) -> datafusion::common::Result<RecordBatch> {
+        let text = |of: &dyn Fn(&str, &str, bool) -> Option<String>| -> ArrayRef {
+            Arc::new(KNOWN.iter().map(|(name, value, free)| of(name, value, *free)).collect::<StringArray>())
+        };
+        let current = |name: &str| self.get(name).ok();
+        let default = |name: &str, value: &str| match name {
+            "statement_timeout" => Some(format!("{}s", self.default_timeout.as_secs())),
+            _ => Some(value.to_owned()),
+        };
+        let nothing = || text(&|_, _, _| None);
+        let changed = |name: &str| self.changed.contains_key(&name.to_lowercase());
+        let columns: [(&str, ArrayRef); 17] = [
+            ("name", text(&|name, _, _| Some(name.to_owned()))),
+            ("setting", text(&|name, _, _| current(name))),
+            ("unit", nothing()),
+            ("category", nothing()),
+            ("short_desc", nothing()),
+            ("extra_desc", nothing()),
+            ("context", text(&|_, _, free| Some(if free { "user" } else { "internal" }.to_owned()))),
+            ("vartype", text(&|_, _, _| Some("string".to_owned()))),
+            ("source", text(&|name, _, _| Some(if changed(name) { "session" } else { "default" }.to_owned()))),
+            ("min_val", nothing()),
+            ("max_val", nothing()),
+            ("enumvals", nothing()),
+            ("boot_val", text(&|name, value, _| default(name, value))),
+            ("reset_val", text(&|name, value, _| default(name, value))),
+            ("sourcefile", nothing()),
+            ("sourceline", nothing()),
+            ("pending_restart", Arc::new(BooleanArray::from(vec![false; KNOWN.len()]))),
+        ];
+        let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
 
     /// Settings the client is told about when it connects.

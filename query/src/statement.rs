@@ -1,8 +1,11 @@
 //! From text to what may run: parsing, and the list of statements that are answered. Everything not on it is refused.
 //!
 //! ```text
-//! text -> parse() -> [Parsed] -> Command: Query | Show | Set | Reset | Begin | Commit | Rollback | NoOperation
+//! text -> parse() -> [Parsed] -> Command: Query | Show | Set | Reset | Declare | Fetch | Copy | Begin | Commit | ...
 //! ```
+
+mod copy;
+mod cursor;
 
 use crate::error::QueryError;
 use datafusion::sql::sqlparser::ast::{
@@ -13,6 +16,9 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
+
+pub use copy::{CopyFormat, Separated};
+pub(crate) use cursor::Distance;
 
 /// Longest statement text, in bytes.
 pub(crate) const MAX_STATEMENT_BYTES: usize = 1 << 20;
@@ -39,6 +45,16 @@ pub(crate) enum Command {
     Commit,
     /// ROLLBACK.
     Rollback,
+    /// ROLLBACK TO SAVEPOINT: nothing to undo, but a failed transaction goes on.
+    RollbackToSavepoint,
+    /// DECLARE CURSOR.
+    Declare { name: String, query: Box<Parsed>, hold: bool },
+    /// FETCH, or MOVE, which answers without the rows.
+    Fetch { name: String, distance: Distance, moves: bool },
+    /// CLOSE of one cursor, or of all.
+    Close(Option<String>),
+    /// COPY of a query to the client.
+    Copy { query: Box<Parsed>, format: CopyFormat },
     /// What drivers send to tidy up; the tag is the answer.
     NoOperation(&'static str),
 }
@@ -46,7 +62,7 @@ pub(crate) enum Command {
 impl Parsed {
     /// True if the statement answers with rows.
     pub fn has_rows(&self) -> bool {
-        matches!(self.command, Command::Query(_) | Command::Show(_))
+        matches!(self.command, Command::Query(_) | Command::Show(_) | Command::Fetch { moves: false, .. })
     }
 
     /// True for EXPLAIN, whose tag differs from SELECT's.
@@ -70,9 +86,24 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Parsed>, QueryError> {
         return Err(QueryError::NotSupported { what: format!("a statement of more than {MAX_STATEMENT_BYTES} bytes") });
     }
     crate::depth::check(sql)?;
+    if cursor::concerns(sql) { cursor::parse(sql, parse_text) } else { parse_text(sql) }
+}
+
+/// The query inside of DECLARE and COPY, by its text.
+fn parse_one(sql: &str) -> Result<Parsed, QueryError> {
+    let mut statements = parse_text(sql)?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(statement), true) => Ok(statement),
+        _ => Err(QueryError::NotSupported { what: "anything but one query here".to_owned() }),
+    }
+}
+
+fn parse_text(sql: &str) -> Result<Vec<Parsed>, QueryError> {
     let statements = if asks_the_catalog(sql) {
         static COMPATIBLE: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
-        COMPATIBLE.parse(sql).map_err(QueryError::Syntax)?
+        let mut statements = COMPATIBLE.parse(sql).map_err(QueryError::Syntax)?;
+        statements.iter_mut().for_each(crate::catalog_dialect::restore_membership);
+        statements
     } else {
         Parser::parse_sql(&PostgreSqlDialect {}, sql).map_err(QueryError::Syntax)?
     };
@@ -119,12 +150,14 @@ fn allow(statement: Statement) -> Result<Parsed, QueryError> {
         Statement::StartTransaction { .. } => Command::Begin,
         Statement::Commit { .. } => Command::Commit,
         Statement::Rollback { savepoint: None, .. } => Command::Rollback,
-        Statement::Rollback { .. } => Command::NoOperation("ROLLBACK"),
+        Statement::Rollback { .. } => Command::RollbackToSavepoint,
         Statement::Savepoint { .. } => Command::NoOperation("SAVEPOINT"),
         Statement::ReleaseSavepoint { .. } => Command::NoOperation("RELEASE"),
         Statement::Discard { .. } => Command::NoOperation("DISCARD ALL"),
         Statement::Deallocate { .. } => Command::NoOperation("DEALLOCATE"),
-        Statement::Close { .. } => Command::NoOperation("CLOSE CURSOR"),
+        Statement::Declare { stmts } => cursor::declare(stmts)?,
+        Statement::Close { cursor } => cursor::close(&cursor),
+        copied @ Statement::Copy { .. } => copy::copy(copied)?,
         Statement::UNLISTEN { .. } => Command::NoOperation("UNLISTEN"),
         other => return Err(refuse(&other)),
     };

@@ -4,6 +4,7 @@ use super::ConfigError;
 use super::units::Age;
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// `extensions.query`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -12,7 +13,7 @@ pub struct Query {
     /// `POST /v1/sql`.
     pub http: Door,
     /// PostgreSQL wire protocol.
-    pub pgwire: Door,
+    pub pgwire: WireDoor,
     /// Results kept for the next time.
     pub cache: Cache,
     /// Longest run of one statement, unless its session sets another.
@@ -41,7 +42,7 @@ impl Default for Query {
     fn default() -> Self {
         Self {
             http: Door { endpoint: SocketAddr::from(([127, 0, 0, 1], 4_319)) },
-            pgwire: Door { endpoint: SocketAddr::from(([127, 0, 0, 1], 15_432)) },
+            pgwire: WireDoor::default(),
             cache: Cache::default(),
             statement_timeout: Age::seconds(60),
             max_statement_timeout: Age::seconds(3_600),
@@ -79,6 +80,50 @@ impl Default for Cache {
 pub struct Door {
     /// Address to listen on.
     pub endpoint: SocketAddr,
+}
+
+/// The listener for PostgreSQL clients.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WireDoor {
+    /// Address to listen on.
+    pub endpoint: SocketAddr,
+    /// Certificate and key. Unset: connections are in plain text.
+    pub tls: Option<Tls>,
+}
+
+impl Default for WireDoor {
+    fn default() -> Self {
+        Self { endpoint: SocketAddr::from(([127, 0, 0, 1], 15_432)), tls: None }
+    }
+}
+
+/// `extensions.query.pgwire.tls`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The server's certificate and those between it and the root, PEM.
+    pub cert_file: PathBuf,
+    /// The certificate's private key, PEM.
+    pub key_file: PathBuf,
+    /// Oldest version of TLS that is accepted.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+    /// Refuses connections without TLS.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V13,
 }
 
 impl Query {

@@ -20,7 +20,7 @@ pub(crate) fn folder() -> PathBuf {
     folder
 }
 
-fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn python(name: &str) -> Command {
     command
 }
 
-fn node(name: &str) -> Command {
+pub(crate) fn node(name: &str) -> Command {
     let mut command = Command::new("node");
     command.env("NODE_PATH", folder().join("node/node_modules")).arg(script(name));
     command

@@ -11,6 +11,7 @@ mod clients;
 mod crash;
 mod delete;
 mod demo;
+mod drivers;
 mod flight;
 mod foreign;
 mod full_disk;

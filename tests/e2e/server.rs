@@ -179,6 +179,18 @@ impl Server {
         std::fs::read_to_string(&self.output).unwrap_or_default()
     }
 
+    /// Waits for the end of a server that ends by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < Duration::from_secs(120), "still running:\n{}", self.output());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// `kill -9`: no chance to write anything more.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -1,8 +1,9 @@
 //! Functions that PostgreSQL clients call to find out whom they talk to.
 
 use crate::settings::{Settings, version_text};
+use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::DataType;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
 use std::hash::{Hash, Hasher};
@@ -34,6 +35,28 @@ impl ScalarUDFImpl for Constant {
     }
 }
 
+/// Everything in the catalog is found without its schema, and may be read.
+const VISIBLE: [&str; 18] = [
+    "pg_function_is_visible",
+    "pg_type_is_visible",
+    "pg_conversion_is_visible",
+    "pg_collation_is_visible",
+    "pg_operator_is_visible",
+    "pg_opclass_is_visible",
+    "pg_opfamily_is_visible",
+    "pg_statistics_obj_is_visible",
+    "pg_ts_config_is_visible",
+    "pg_ts_dict_is_visible",
+    "pg_ts_parser_is_visible",
+    "pg_ts_template_is_visible",
+    "pg_has_role",
+    "has_column_privilege",
+    "has_function_privilege",
+    "has_language_privilege",
+    "has_sequence_privilege",
+    "has_type_privilege",
+];
+
 /// Functions with one answer.
 pub(crate) fn constants() -> Vec<ScalarUDF> {
     let no_text = || ScalarValue::Utf8(None);
@@ -52,11 +75,32 @@ pub(crate) fn constants() -> Vec<ScalarUDF> {
         ("pg_tablespace_location", no_text()),
         ("inet_server_addr", no_text()),
         ("inet_server_port", ScalarValue::Int32(None)),
+        ("inet_client_addr", no_text()),
+        ("inet_client_port", ScalarValue::Int32(None)),
         ("txid_current", ScalarValue::Int64(Some(1))),
+        ("pg_get_function_identity_arguments", no_text()),
+        ("pg_get_function_arg_default", no_text()),
+        ("pg_get_function_sqlbody", no_text()),
+        ("pg_get_functiondef", no_text()),
+        ("pg_get_ruledef", no_text()),
+        ("pg_get_triggerdef", no_text()),
+        ("pg_get_statisticsobjdef", no_text()),
+        ("pg_char_to_encoding", ScalarValue::from(6)),
+        ("pg_table_size", ScalarValue::Int64(None)),
+        ("pg_indexes_size", ScalarValue::Int64(None)),
+        ("pg_database_size", ScalarValue::Int64(None)),
+        ("pg_tablespace_size", ScalarValue::Int64(None)),
+        ("pg_my_temp_schema", ScalarValue::from(0)),
+        ("pg_is_other_temp_schema", ScalarValue::from(false)),
+        ("pg_try_advisory_lock", ScalarValue::from(true)),
+        ("pg_advisory_unlock", ScalarValue::from(true)),
+        ("row_security_active", ScalarValue::from(false)),
     ];
+    let visible = VISIBLE.map(|name| (name, ScalarValue::from(true)));
+    let answers = answers.into_iter().chain(visible);
     let function =
         |(name, value)| ScalarUDF::from(Constant { name, value, signature: Signature::variadic_any_or_nullary() });
-    answers.into_iter().map(function).collect()
+    answers.map(function).collect()
 }
 
 trait AnyArguments {
@@ -115,16 +159,22 @@ impl ScalarUDFImpl for CurrentSetting {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let missing_ok = matches!(args.args.get(1), Some(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true)))));
-        let ColumnarValue::Scalar(name) = &args.args[0] else {
-            return exec_err!("current_setting: the name must be the same for all rows");
+        let get = |name: &str| match self.settings.get(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(_) if missing_ok => Ok(None),
+            Err(error) => Err(error),
         };
-        let value = match name.try_as_str() {
-            Some(Some(name)) => match self.settings.get(name) {
-                Ok(value) => Some(value),
-                Err(_) if missing_ok => None,
-                Err(error) => return Err(error.into()),
+        let value = match &args.args[0] {
+            ColumnarValue::Scalar(name) => match name.try_as_str() {
+                Some(Some(name)) => get(name)?,
+                _ => None,
             },
-            _ => None,
+            ColumnarValue::Array(names) => {
+                let names = names.as_string::<i32>().iter();
+                let values =
+                    names.map(|name| name.map_or(Ok(None), get)).collect::<std::result::Result<StringArray, _>>()?;
+                return Ok(ColumnarValue::Array(Arc::new(values)));
+            }
         };
         Ok(ColumnarValue::Scalar(ScalarValue::Utf8(value)))
     }

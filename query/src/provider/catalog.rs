@@ -9,10 +9,12 @@ use super::user_columns::{
     columns_of_view,
 };
 use super::views;
+use crate::activity::Activity;
+use crate::settings::Settings;
 use crate::statements::Statements;
 use async_trait::async_trait;
 use datafusion::catalog::view::ViewTable;
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
 use datafusion::common::Result;
 use datafusion::datasource::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
@@ -62,6 +64,8 @@ pub(crate) struct StatementCatalog {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) tenant: TenantId,
     pub(crate) describing: DescribingSchemas,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) statements: Arc<Statements>,
     pub(crate) state: StatementState,
 }
@@ -72,6 +76,17 @@ impl fmt::Debug for StatementCatalog {
     }
 }
 
+impl StatementCatalog {
+    fn pg_catalog(&self) -> Arc<dyn SchemaProvider> {
+        Arc::new(StatementPgCatalog {
+            describing: self.describing.pg_catalog.clone(),
+            activity: self.activity.clone(),
+            settings: self.settings.clone(),
+            tenant: self.tenant.clone(),
+        })
+    }
+}
+
 impl CatalogProvider for StatementCatalog {
     fn schema_names(&self) -> Vec<String> {
         [PUBLIC, WHENCE, PG_CATALOG, INFORMATION_SCHEMA].map(str::to_owned).to_vec()
@@ -79,13 +94,14 @@ impl CatalogProvider for StatementCatalog {
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         match name {
-            PG_CATALOG => Some(self.describing.pg_catalog.clone()),
+            PG_CATALOG => Some(self.pg_catalog()),
             INFORMATION_SCHEMA => Some(self.describing.information_schema.clone()),
             PUBLIC | WHENCE => Some(Arc::new(StatementSchema {
                 name: if name == PUBLIC { PUBLIC } else { WHENCE },
                 store: self.store.clone(),
                 snapshot: self.snapshot.clone(),
                 tenant: self.tenant.clone(),
+                pg_catalog: self.pg_catalog(),
                 statements: self.statements.clone(),
                 state: self.state.clone(),
             })),
@@ -94,11 +110,49 @@ impl CatalogProvider for StatementCatalog {
     }
 }
 
+/// What describes, and who is connected now.
+#[derive(Debug)]
+struct StatementPgCatalog {
+    describing: Arc<dyn SchemaProvider>,
+    activity: Arc<Activity>,
+    settings: Arc<Settings>,
+    tenant: TenantId,
+}
+
+const PG_STAT_ACTIVITY: &str = "pg_stat_activity";
+const PG_SETTINGS: &str = "pg_settings";
+
+#[async_trait]
+impl SchemaProvider for StatementPgCatalog {
+    fn table_names(&self) -> Vec<String> {
+        let mut names = self.describing.table_names();
+        names.push(PG_STAT_ACTIVITY.to_owned());
+        names
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if name == PG_SETTINGS {
+            let rows = self.settings.table()?;
+            return Ok(Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?)));
+        }
+        if name == PG_STAT_ACTIVITY {
+            let rows = self.activity.table(&self.tenant, DATABASE)?;
+            return Ok(Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?)));
+        }
+        self.describing.table(name).await
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        name == PG_STAT_ACTIVITY || self.describing.table_exist(name)
+    }
+}
+
 struct StatementSchema {
     name: &'static str,
     store: Store,
     snapshot: Arc<Snapshot>,
     tenant: TenantId,
+    pg_catalog: Arc<dyn SchemaProvider>,
     statements: Arc<Statements>,
     state: StatementState,
 }
@@ -146,10 +200,14 @@ impl SchemaProvider for StatementSchema {
             let schema = arrow_schema(&columns_of_view(view));
             return Ok(Some(Arc::new(ContinuousAggregate::new(view, schema, &self.state).await?)));
         }
-        self.build(name)
+        match self.build(name)? {
+            // PostgreSQL looks for names without a schema in pg_catalog, too.
+            None if self.name == PUBLIC => self.pg_catalog.table(name).await,
+            table => Ok(table),
+        }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.table_names().iter().any(|table| table == name)
+        self.table_names().iter().any(|table| table == name) || self.name == PUBLIC && self.pg_catalog.table_exist(name)
     }
 }

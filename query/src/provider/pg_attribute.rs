@@ -1,6 +1,7 @@
 //! pg_catalog knows Arrow types only. The tables it lists use stand-ins for `uuid`, `json` and `interval`, and this
 //! module puts the right type into `pg_attribute` (and so into `\d`).
 
+use super::pg_supplement::{empty_table, empty_tables, supplemented};
 use super::user_columns::{UserColumn, UserType};
 use arrow::array::{ArrayRef, AsArray, Int32Array};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
@@ -33,26 +34,28 @@ pub(crate) fn described(columns: &[UserColumn]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
-/// pg_catalog with `pg_attribute` put right.
+/// pg_catalog with `pg_attribute` put right, and what is missing added.
 #[derive(Debug)]
 pub(crate) struct PgCatalog(pub(crate) Arc<dyn SchemaProvider>);
 
 #[async_trait]
 impl SchemaProvider for PgCatalog {
     fn table_names(&self) -> Vec<String> {
-        self.0.table_names()
+        let mut names = self.0.table_names();
+        names.extend(empty_tables().map(str::to_owned));
+        names
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let table = self.0.table(name).await?;
-        Ok(match (name, table) {
+        let table: Option<Arc<dyn TableProvider>> = match (name, self.0.table(name).await?) {
             ("pg_attribute", Some(inner)) => Some(Arc::new(PgAttribute(inner))),
             (_, table) => table,
-        })
+        };
+        Ok(table.map(|table| supplemented(name, table)).or_else(|| empty_table(name)))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.0.table_exist(name)
+        self.0.table_exist(name) || empty_tables().any(|table| table == name)
     }
 }
 

@@ -71,7 +71,10 @@ async fn sql(
     let answer = run(&session, &request.sql, &parameters).await;
     let answered = match answer {
         Ok(Answer::Rows(rows)) => body::answer(rows, format, limit, &request.sql).await,
-        Ok(Answer::Done(tag)) => Ok(Json(json!({ "columns": [], "rows": [], "command": tag })).into_response()),
+        Ok(Answer::Copy(..)) => Err(QueryError::NotSupported { what: "COPY: ask for ?format=csv; it".to_owned() }),
+        Ok(Answer::Done(tag) | Answer::Passed(tag, _)) => {
+            Ok(Json(json!({ "columns": [], "rows": [], "command": tag })).into_response())
+        }
         Err(error) => Err(error),
     };
     answered.map_err(|error| Failure { position: error.position(&request.sql), error })

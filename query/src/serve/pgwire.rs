@@ -10,12 +10,16 @@
 
 mod authentication;
 mod connection;
+mod copy;
 mod encode;
 mod extended;
+mod names;
 mod parameters;
 mod proof;
+mod reply;
 mod scram;
 mod simple;
+mod tls;
 mod types;
 
 use crate::QueryEngine;
@@ -28,6 +32,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub use tls::{Tls, TlsError, TlsOptions, TlsVersion};
+
 /// Pause after a failed accept, so that a process out of file descriptors does not spin.
 const PAUSE_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
@@ -37,10 +43,16 @@ const PAUSE_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 /// # Errors
 ///
 /// None that end the service today; connections fail one by one.
-pub async fn serve(engine: QueryEngine, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    engine: QueryEngine,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
     let connections = engine.options().max_connections;
     let free = Arc::new(Semaphore::new(connections));
     let cancellations = Arc::new(ConnectionManager::new());
+    let required = tls.as_ref().is_some_and(|tls| tls.required);
     loop {
         let socket = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -60,7 +72,8 @@ pub async fn serve(engine: QueryEngine, listener: TcpListener, shutdown: Cancell
             connection::refuse(socket);
             continue;
         };
-        let connection = Arc::new(Connection::new(engine.clone(), cancellations.clone(), shutdown.clone()));
+        let connection = Arc::new(Connection::new(engine.clone(), cancellations.clone(), shutdown.clone(), required));
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
         let closing = shutdown.clone();
         tokio::spawn(async move {
             let finished = connection.finished();
@@ -70,7 +83,7 @@ pub async fn serve(engine: QueryEngine, listener: TcpListener, shutdown: Cancell
                 finished.await;
             };
             tokio::select! {
-                result = process_socket(socket, None, Handlers(connection)) => {
+                result = process_socket(socket, acceptor, Handlers(connection)) => {
                     if let Err(error) = result {
                         tracing::debug!(%peer, %error, "PostgreSQL wire: connection ended");
                     }

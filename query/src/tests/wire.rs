@@ -18,7 +18,7 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let stop = CancellationToken::new();
-        tokio::spawn(pgwire::serve(shop.engine.clone(), listener, stop.clone()));
+        tokio::spawn(pgwire::serve(shop.engine.clone(), listener, None, stop.clone()));
         Self { _shop: shop, port, stop }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{QueryError, SqlState};
 use crate::serve::portable::{portable_batch, portable_schema};
-use crate::session::QueryStream;
+use crate::stream::QueryStream;
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use arrow_flight::encode::FlightDataEncoderBuilder;

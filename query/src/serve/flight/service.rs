@@ -59,7 +59,8 @@ impl FlightSql {
         let started = running.unless_canceled(session.execute(statement, parameters)).await;
         match started.map_err(|error| status(&error, sql))? {
             Answer::Rows(rows) => Ok(answer::rows(rows, sql.clone(), running)),
-            Answer::Done(tag) => Err(without_rows(tag)),
+            Answer::Copy(..) => Err(without_rows("COPY")),
+            Answer::Done(tag) | Answer::Passed(tag, _) => Err(without_rows(tag)),
         }
     }
 

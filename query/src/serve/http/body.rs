@@ -5,7 +5,7 @@ use crate::functions::is_json;
 use crate::serve::pgwire::type_name;
 use crate::serve::portable::{portable_batch, portable_schema};
 use crate::serve::text::{plain, value};
-use crate::session::QueryStream;
+use crate::stream::QueryStream;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::ipc::writer::StreamWriter;

@@ -36,7 +36,7 @@ impl StartupHandler for Connection {
     {
         match message {
             PgWireFrontendMessage::Startup(startup) => {
-                begin(client, &startup).await?;
+                begin(client, &startup, self.tls_required).await?;
                 match self.identification.ask(self.engine.keyring(), client).await? {
                     Some(grant) => admit(self, client, grant).await,
                     None => Ok(()),
@@ -54,7 +54,7 @@ impl StartupHandler for Connection {
 }
 
 /// Reads the start-up message; what it says is in the client's metadata then.
-async fn begin<C>(client: &mut C, startup: &Startup) -> PgWireResult<()>
+async fn begin<C>(client: &mut C, startup: &Startup, tls_required: bool) -> PgWireResult<()>
 where
     C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
     C::Error: Debug,
@@ -62,16 +62,27 @@ where
 {
     protocol_negotiation(client, startup).await?;
     save_startup_parameters_to_metadata(client, startup);
+    if tls_required && !client.is_secure() {
+        return Err(fatal(
+            "28000",
+            "this server accepts connections with TLS only: connect with sslmode=require",
+            None,
+        ));
+    }
     if let Some(name) = client.metadata().get("database").filter(|name| *name != DATABASE) {
-        let mut info = ErrorInfo::new(
-            "FATAL".to_owned(),
-            SqlState::INVALID_DATABASE.to_string(),
-            format!("database \"{}\" does not exist", name.chars().take(64).collect::<String>()),
-        );
-        info.hint = Some(format!("There is one database: {DATABASE}."));
-        return Err(PgWireError::UserError(Box::new(info)));
+        let text = format!("database \"{}\" does not exist", name.chars().take(64).collect::<String>());
+        let hint = format!("There is one database: {DATABASE}.");
+        return Err(fatal(SqlState::INVALID_DATABASE.0, &text, Some(hint)));
     }
     Ok(())
+}
+
+/// An error that ends the connection.
+fn fatal(code: &str, message: &str, hint: Option<String>) -> PgWireError {
+    let mut info = ErrorInfo::new("FATAL".to_owned(), code.to_owned(), message.to_owned());
+    info.severity_nonlocalized = Some("FATAL".to_owned());
+    info.hint = hint;
+    PgWireError::UserError(Box::new(info))
 }
 
 /// Opens the connection's session, which sees the rows of the grant's tenant, and tells the client that it may ask.
@@ -89,6 +100,8 @@ where
     }
     let (pid, key) = KEYS.generate(client);
     client.set_pid_and_secret_key(pid, key.clone());
+    let user = parameters.get("user").cloned().unwrap_or_default();
+    connection.list(session.list(pid, user, client.socket_addr()));
     let (handle, guard) = connection.cancellations.register(pid, key);
     client.session_extensions().insert::<Arc<ConnectionHandle>>(handle);
     client.session_extensions().insert(guard);

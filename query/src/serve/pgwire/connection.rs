@@ -1,16 +1,19 @@
 //! One connection: its session, and what both protocols share.
 
 use super::encode::RowEncoder;
+use super::reply::{Reply, in_transaction};
 use super::types::described;
+use crate::activity::{Listed, State};
 use crate::error::{QueryError, SqlState};
-use crate::session::{Answer, QueryStream, Session};
+use crate::session::{Answer, Session};
 use crate::statement::{Command, Parsed};
+use crate::stream::QueryStream;
 use crate::{Parameter, QueryEngine};
 use ::pgwire::api::auth::StartupHandler;
 use ::pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
 use ::pgwire::api::portal::Format;
 use ::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
-use ::pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
+use ::pgwire::api::results::{FieldInfo, QueryResponse, Tag};
 use ::pgwire::api::{ConnectionHandle, ConnectionManager, PgWireServerHandlers};
 use ::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use ::pgwire::messages::PgWireBackendMessage;
@@ -33,22 +36,33 @@ pub(super) struct Connection {
     pub(super) engine: QueryEngine,
     session: OnceLock<Session>,
     pub(super) identification: super::proof::Identification,
-    pub(super) prepared: super::extended::PreparedBytes,
+    listed: OnceLock<Listed>,
+    pub(super) prepared: super::names::PreparedBytes,
+    pub(super) portals: super::names::NamedPortals,
     pub(super) busy: Arc<Mutex<()>>,
     pub(super) cancellations: Arc<ConnectionManager>,
     shutdown: CancellationToken,
+    pub(super) tls_required: bool,
 }
 
 impl Connection {
-    pub(super) fn new(engine: QueryEngine, cancellations: Arc<ConnectionManager>, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(
+        engine: QueryEngine,
+        cancellations: Arc<ConnectionManager>,
+        shutdown: CancellationToken,
+        tls_required: bool,
+    ) -> Self {
         Self {
             engine,
             session: OnceLock::new(),
             identification: super::proof::Identification::default(),
-            prepared: super::extended::PreparedBytes::default(),
+            listed: OnceLock::new(),
+            prepared: super::names::PreparedBytes::default(),
+            portals: super::names::NamedPortals::default(),
             busy: Arc::default(),
             cancellations,
             shutdown,
+            tls_required,
         }
     }
 
@@ -57,6 +71,29 @@ impl Connection {
         match self.session.set(self.engine.session(grant)) {
             Ok(()) => self.session(),
             Err(_) => Err(failure("08P01", "this connection is authenticated already")),
+        }
+    }
+
+    /// Keeps the connection's place among those that are shown.
+    pub(super) fn list(&self, listed: Listed) {
+        let _ = self.listed.set(listed);
+    }
+
+    /// A statement starts; `pg_stat_activity` shows it from now on.
+    pub(super) fn running(&self, statement: &str) {
+        if let Some(listed) = self.listed.get() {
+            listed.begin(statement);
+        }
+    }
+
+    /// The statement has ended, and the transaction is in `status`.
+    pub(super) fn idle(&self, status: TransactionStatus) {
+        if let Some(listed) = self.listed.get() {
+            listed.end(match status {
+                TransactionStatus::Idle => State::Idle,
+                TransactionStatus::Transaction => State::IdleInTransaction,
+                TransactionStatus::Error => State::IdleInFailedTransaction,
+            });
         }
     }
 
@@ -91,8 +128,15 @@ impl Connection {
                 None => std::future::pending().await,
             }
         };
+        let by_function = async {
+            match self.listed.get() {
+                Some(listed) => listed.canceled().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             result = work => result,
+            () = by_function => Err(error(QueryError::Canceled)),
             () = canceled => Err(error(QueryError::Canceled)),
             () = self.shutdown.cancelled() => Err(error(QueryError::Shutdown)),
         }
@@ -105,31 +149,46 @@ impl Connection {
         parameters: &[Parameter],
         format: &Format,
         status: TransactionStatus,
-    ) -> PgWireResult<Response> {
-        let ends = matches!(statement.command, Command::Commit | Command::Rollback);
-        if matches!(status, TransactionStatus::Error) && !ends {
-            return Err(failure(
-                "25P02",
-                "current transaction is aborted, commands ignored until end of transaction block",
-            ));
+    ) -> PgWireResult<Reply> {
+        match &statement.command {
+            Command::Commit | Command::Rollback => {}
+            Command::RollbackToSavepoint => in_transaction(status, "ROLLBACK TO SAVEPOINT")?,
+            _ if matches!(status, TransactionStatus::Error) => {
+                let text = "current transaction is aborted, commands ignored until end of transaction block";
+                return Err(failure("25P02", text));
+            }
+            Command::Declare { hold: false, .. } => in_transaction(status, "DECLARE CURSOR")?,
+            _ => {}
         }
         Ok(match self.session()?.execute(statement, parameters).await.map_err(error)? {
             Answer::Rows(rows) => {
                 let fields = Arc::new(described(&rows.schema(), format));
                 let mut response = QueryResponse::new(fields.clone(), encoded(rows, fields));
-                if statement.is_explain() {
-                    response.set_command_tag("EXPLAIN");
-                } else if statement.is_show() {
-                    response.set_command_tag("SHOW");
-                }
-                Response::Query(response)
+                response.set_command_tag(match &statement.command {
+                    Command::Fetch { .. } => "FETCH",
+                    _ if statement.is_explain() => "EXPLAIN",
+                    _ if statement.is_show() => "SHOW",
+                    _ => "SELECT",
+                });
+                Reply::Rows(response)
             }
-            Answer::Done("BEGIN") => Response::TransactionStart(Tag::new("BEGIN")),
-            Answer::Done("COMMIT") if matches!(status, TransactionStatus::Error) => {
-                Response::TransactionEnd(Tag::new("ROLLBACK"))
+            Answer::Copy(rows, format) => Reply::Copy(rows, format),
+            Answer::Passed(tag, rows) => {
+                Reply::Done(Tag::new(tag).with_rows(usize::try_from(rows).unwrap_or(usize::MAX)), status)
             }
-            Answer::Done(tag @ ("COMMIT" | "ROLLBACK")) => Response::TransactionEnd(Tag::new(tag)),
-            Answer::Done(tag) => Response::Execution(Tag::new(tag)),
+            Answer::Done(tag) => {
+                // A transaction that has failed is not committed, and says so.
+                let failed = matches!(status, TransactionStatus::Error) && tag == "COMMIT";
+                let tag = Tag::new(if failed { "ROLLBACK" } else { tag });
+                Reply::Done(
+                    tag,
+                    match &statement.command {
+                        Command::Begin | Command::RollbackToSavepoint => TransactionStatus::Transaction,
+                        Command::Commit | Command::Rollback => TransactionStatus::Idle,
+                        _ => status,
+                    },
+                )
+            }
         })
     }
 
@@ -166,6 +225,27 @@ fn encoded(
     .flatten()
 }
 
+/// Remembers the place of an error in the client's text, for [`located`].
+fn place(error: &QueryError, info: &mut ErrorInfo) {
+    info.where_context = error.place().map(|(line, column)| format!("line {line}, column {column}"));
+}
+
+/// An error with its place as PostgreSQL tells it: the number of the character in the text.
+pub(super) fn located(error: PgWireError, text: &str) -> PgWireError {
+    let PgWireError::UserError(mut info) = error else { return error };
+    if let Some(place) = info.where_context.take() {
+        info.position = position(&place, text).map(|position| position.to_string());
+    }
+    PgWireError::UserError(info)
+}
+
+fn position(place: &str, text: &str) -> Option<usize> {
+    let (line, column) = place.strip_prefix("line ")?.split_once(", column ")?;
+    let (line, column) = (line.parse::<usize>().ok()?, column.parse::<usize>().ok()?);
+    let before: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(|line| line.chars().count()).sum();
+    Some(before + column).filter(|position| *position <= text.chars().count() + 1)
+}
+
 /// An error as the client gets it.
 pub(super) fn error(error: QueryError) -> PgWireError {
     let state = error.sqlstate();
@@ -176,6 +256,7 @@ pub(super) fn error(error: QueryError) -> PgWireError {
     let mut info = ErrorInfo::new(severity.to_owned(), state.to_string(), error.to_string());
     info.severity_nonlocalized = Some(severity.to_owned());
     info.hint = error.hint().map(str::to_owned);
+    place(&error, &mut info);
     PgWireError::UserError(Box::new(info))
 }
 

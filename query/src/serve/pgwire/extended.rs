@@ -1,17 +1,16 @@
 //! The extended protocol: parse, bind, describe, execute in parts, sync.
 
-use super::connection::{Connection, error, failure};
+use super::connection::{Connection, error, failure, located};
+use super::names::PortalState;
 use super::parameters::{decode, is_binary};
 use super::types::{described, parameter_type};
 use crate::Parameter;
-use crate::error::QueryError;
+use crate::functions::catalog::type_named;
 use crate::session::{Description, Session};
-use crate::statement::{Parsed, parse};
+use crate::statement::{Command, Distance, Parsed, parse};
 use ::pgwire::api::portal::{Format, Portal, PortalExecutionState};
-use ::pgwire::api::query::{ExtendedQueryHandler, send_execution_response};
-use ::pgwire::api::results::{
-    DescribePortalResponse, DescribeStatementResponse, FieldInfo, QueryResponse, Response, Tag,
-};
+use ::pgwire::api::query::{ExtendedQueryHandler, send_describe_response};
+use ::pgwire::api::results::{DescribePortalResponse, DescribeStatementResponse, FieldInfo, QueryResponse, Tag};
 use ::pgwire::api::stmt::{QueryParser, StoredStatement};
 use ::pgwire::api::store::{Entry, PortalStore};
 use ::pgwire::api::{ClientInfo, ClientPortalStore, ConnectionHandle, DEFAULT_NAME, PgWireConnectionState, Type};
@@ -19,52 +18,28 @@ use ::pgwire::error::{PgWireError, PgWireResult};
 use ::pgwire::messages::PgWireBackendMessage;
 use ::pgwire::messages::data::{FieldDescription, RowDescription};
 use ::pgwire::messages::extendedquery::{
-    Bind, BindComplete, Close, CloseComplete, Execute, Parse, ParseComplete, PortalSuspended, Sync as SyncMessage,
-    TARGET_TYPE_BYTE_STATEMENT,
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, PortalSuspended,
+    Sync as SyncMessage, TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
 };
 use ::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use async_trait::async_trait;
 use futures::{Sink, SinkExt, StreamExt};
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::fmt::Debug;
 use std::ops::DerefMut;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
-/// Statement texts a connection may keep prepared, in bytes and in number.
-const MAX_PREPARED_BYTES: usize = 16 << 20;
-const MAX_PREPARED: usize = 4_096;
-
-/// Prepared statements by name, with the size of their text.
-#[derive(Default)]
-pub(super) struct PreparedBytes(Mutex<HashMap<String, usize>>);
-
-impl PreparedBytes {
-    fn keep(&self, name: &str, bytes: usize) -> PgWireResult<()> {
-        let mut prepared = self.0.lock();
-        let others: usize = prepared.iter().filter(|(other, _)| *other != name).map(|(_, bytes)| bytes).sum();
-        if others + bytes > MAX_PREPARED_BYTES || prepared.len() >= MAX_PREPARED {
-            return Err(failure("54000", "too many prepared statements: close some of them"));
-        }
-        prepared.insert(name.to_owned(), bytes);
-        Ok(())
-    }
-
-    fn forget(&self, name: &str) {
-        self.0.lock().remove(name);
-    }
-}
-
 /// A statement that was parsed, and described when somebody asked.
 pub(super) struct Prepared {
     parsed: Parsed,
+    text: String,
     description: OnceCell<Description>,
 }
 
 impl Prepared {
     async fn description(&self, session: &Session) -> PgWireResult<&Description> {
-        self.description.get_or_try_init(|| session.describe(&self.parsed)).await.map_err(error)
+        let described = self.description.get_or_try_init(|| session.describe(&self.parsed)).await;
+        described.map_err(|fault| located(error(fault), &self.text))
     }
 }
 
@@ -79,11 +54,13 @@ impl QueryParser for StatementParser {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
-        let mut statements = parse(sql).map_err(error)?;
+        let mut statements = parse(sql).map_err(|fault| located(error(fault), sql))?;
         if statements.len() > 1 {
             return Err(failure("42601", "cannot insert multiple commands into a prepared statement"));
         }
-        Ok(statements.pop().map(|parsed| Arc::new(Prepared { parsed, description: OnceCell::new() })))
+        Ok(statements
+            .pop()
+            .map(|parsed| Arc::new(Prepared { parsed, text: sql.to_owned(), description: OnceCell::new() })))
     }
 
     fn get_parameter_types(&self, _: &Self::Statement) -> PgWireResult<Vec<Type>> {
@@ -110,7 +87,10 @@ impl Connection {
             return Ok((0..count).filter_map(declared).collect());
         }
         let description = statement.statement.description(self.session()?).await?;
-        let inferred = |position: usize| parameter_type(description.parameters.get(position).and_then(Option::as_ref));
+        let inferred = |position: usize| {
+            let written = description.casts.get(&(position + 1)).and_then(|name| type_named(name));
+            written.unwrap_or_else(|| parameter_type(description.parameters.get(position).and_then(Option::as_ref)))
+        };
         Ok((0..count).map(|position| declared(position).unwrap_or_else(|| inferred(position))).collect())
     }
 
@@ -133,21 +113,10 @@ impl Connection {
         let status = client.transaction_status();
         let parameters = self.bound(portal).await?;
         let statement = &portal.statement.statement.parsed;
-        match self.respond(statement, &parameters, &portal.result_column_format, status).await? {
-            Response::Query(rows) => {
-                portal.start(rows).await;
-                return Ok(true);
-            }
-            Response::TransactionStart(tag) => {
-                send_execution_response(client, tag).await?;
-                client.set_transaction_status(status.to_in_transaction_state());
-            }
-            Response::TransactionEnd(tag) => {
-                send_execution_response(client, tag).await?;
-                client.set_transaction_status(status.to_idle_state());
-            }
-            Response::Execution(tag) => send_execution_response(client, tag).await?,
-            _ => return Err(error(QueryError::Internal("an answer of no known kind".to_owned()))),
+        let reply = self.respond(statement, &parameters, &portal.result_column_format, status).await?;
+        if let Some(rows) = reply.send(client).await? {
+            portal.start(rows).await;
+            return Ok(true);
         }
         self.report_setting(client, statement).await?;
         Ok(false)
@@ -205,6 +174,25 @@ impl ExtendedQueryHandler for Connection {
         Ok(())
     }
 
+    async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        // A cursor is a portal that DECLARE has made.
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        if message.target_type == TARGET_TYPE_BYTE_PORTAL
+            && client.portal_store().get_portal(name).is_none()
+            && let Some(columns) = self.session()?.cursor_columns(name)
+        {
+            let response = DescribePortalResponse::new(described(&columns, &Format::UnifiedText));
+            return send_describe_response(client, &response).await;
+        }
+        self._on_describe(client, message).await
+    }
+
     async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -223,15 +211,26 @@ impl ExtendedQueryHandler for Connection {
                 let handle = client.session_extensions().get::<Arc<ConnectionHandle>>().map(|handle| (*handle).clone());
                 let rows = usize::try_from(message.max_rows).unwrap_or_default();
                 let run = async {
+                    if let Command::Fetch { name, distance, moves: true } = &portal.statement.statement.parsed.command
+                        && self.session()?.cursor_columns(name).is_none()
+                        && let Some(moved) = self.portals.get(name)
+                    {
+                        return pass(client, &moved, *distance).await;
+                    }
+                    self.portals.keep(&portal.name, &portal.state());
                     let started = !matches!(*portal.state().lock().await, PortalExecutionState::Initial);
                     if started || self.start(client, &portal).await? {
                         send_part(client, &portal, rows).await?;
                     }
                     Ok(())
                 };
-                if let Err(error) = self.guarded(handle, run).await {
+                self.running(&portal.statement.statement.text);
+                let answered = self.guarded(handle, run).await;
+                let status = client.transaction_status();
+                self.idle(if answered.is_err() { status.to_error_state() } else { status });
+                if let Err(error) = answered {
                     client.portal_store().rm_portal(&name);
-                    return Err(error);
+                    return Err(located(error, &portal.statement.statement.text));
                 }
             }
             Some(Entry::Empty) => {
@@ -310,12 +309,18 @@ impl ExtendedQueryHandler for Connection {
     {
         let parameters = self.bound(target).await?;
         let statement = &target.statement.statement.parsed;
-        let columns = self.session()?.describe_bound(statement, &parameters).await.map_err(error)?;
+        let columns = self.session()?.describe_bound(statement, &parameters).await;
+        let columns = columns.map_err(|fault| located(error(fault), &target.statement.statement.text))?;
         let fields = columns.map(|schema| described(&schema, &target.result_column_format)).unwrap_or_default();
         Ok(DescribePortalResponse::new(fields))
     }
 
-    async fn do_query<C>(&self, _: &mut C, _: &Portal<Self::Statement>, _: usize) -> PgWireResult<Response>
+    async fn do_query<C>(
+        &self,
+        _: &mut C,
+        _: &Portal<Self::Statement>,
+        _: usize,
+    ) -> PgWireResult<::pgwire::api::results::Response>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore<Statement = Self::Statement>,
@@ -323,8 +328,35 @@ impl ExtendedQueryHandler for Connection {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         // on_execute does it all.
-        Ok(Response::EmptyQuery)
+        Ok(::pgwire::api::results::Response::EmptyQuery)
     }
+}
+
+/// MOVE of a portal that Bind has made, which asyncpg uses for its cursors.
+pub(super) async fn pass<C>(client: &mut C, portal: &PortalState, distance: Distance) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin + Send,
+    C::Error: Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    let most = match distance {
+        Distance::Rows(rows) | Distance::Relative(rows) => rows,
+        Distance::All => u64::MAX,
+        Distance::Absolute(_) => return Err(failure("0A000", "MOVE ABSOLUTE of a portal is not supported")),
+    };
+    let mut state = portal.lock().await;
+    let mut passed = 0;
+    if let PortalExecutionState::Suspended(response) = state.deref_mut() {
+        while passed < most
+            && let Some(row) = response.data_rows().next().await
+        {
+            row?;
+            passed += 1;
+        }
+    }
+    let passed = usize::try_from(passed).unwrap_or(usize::MAX);
+    client.feed(PgWireBackendMessage::CommandComplete(Tag::new("MOVE").with_rows(passed).into())).await?;
+    Ok(())
 }
 
 /// Sends up to `max_rows` rows of a started portal (0: all), one at a time: nothing is gathered here.
@@ -357,27 +389,30 @@ where
     Ok(())
 }
 
-/// Only SELECT says how many rows it had.
+/// SELECT and FETCH say how many rows they had.
 async fn finish<C>(client: &mut C, tag: &str, rows: usize) -> PgWireResult<()>
 where
     C: Sink<PgWireBackendMessage> + Unpin + Send,
     PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
 {
-    let counted = if tag == "SELECT" { Tag::new(tag).with_rows(rows) } else { Tag::new(tag) };
+    let counted = if matches!(tag, "SELECT" | "FETCH") { Tag::new(tag).with_rows(rows) } else { Tag::new(tag) };
     client.feed(PgWireBackendMessage::CommandComplete(counted.into())).await?;
     Ok(())
 }
 
-/// Rows of SHOW and EXPLAIN in the simple protocol, whose tags do not tell their number.
-pub(super) async fn send_untold<C>(client: &mut C, mut rows: QueryResponse, tag: &str) -> PgWireResult<()>
+/// A whole result set with its description, as the simple protocol has it.
+pub(super) async fn send_rows<C>(client: &mut C, mut rows: QueryResponse) -> PgWireResult<()>
 where
     C: Sink<PgWireBackendMessage> + Unpin + Send,
     PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
 {
+    let tag = rows.command_tag().to_owned();
     let fields = rows.row_schema().iter().map(FieldDescription::from).collect();
     client.feed(PgWireBackendMessage::RowDescription(RowDescription::new(fields))).await?;
+    let mut sent = 0;
     while let Some(row) = rows.data_rows().next().await {
         client.feed(PgWireBackendMessage::DataRow(row?)).await?;
+        sent += 1;
     }
-    finish(client, tag, 0).await
+    finish(client, &tag, sent).await
 }

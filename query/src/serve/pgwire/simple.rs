@@ -1,15 +1,16 @@
 //! The simple protocol: a text of statements, answered one after the other.
 
-use super::connection::{Connection, error};
-use crate::error::QueryError;
+use super::connection::{Connection, error, located};
+use super::extended::{pass, send_rows};
+use crate::statement::Command;
 use ::pgwire::api::portal::Format;
-use ::pgwire::api::query::{SimpleQueryHandler, send_execution_response, send_query_response, send_ready_for_query};
+use ::pgwire::api::query::{SimpleQueryHandler, send_ready_for_query};
 use ::pgwire::api::results::Response;
 use ::pgwire::api::store::PortalStore;
 use ::pgwire::api::{ClientInfo, ClientPortalStore, ConnectionHandle, PgWireConnectionState};
 use ::pgwire::error::{PgWireError, PgWireResult};
 use ::pgwire::messages::PgWireBackendMessage;
-use ::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
+use ::pgwire::messages::response::EmptyQueryResponse;
 use ::pgwire::messages::simplequery::Query;
 use async_trait::async_trait;
 use futures::{Sink, SinkExt};
@@ -30,7 +31,7 @@ impl SimpleQueryHandler for Connection {
         }
         client.set_state(PgWireConnectionState::QueryInProgress);
         let _busy = self.busy.lock().await;
-        let statements = self.session()?.parse(&query.query).map_err(error)?;
+        let statements = self.session()?.parse(&query.query).map_err(|fault| located(error(fault), &query.query))?;
         if statements.is_empty() {
             client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
         }
@@ -38,13 +39,22 @@ impl SimpleQueryHandler for Connection {
             let handle = client.session_extensions().get::<Arc<ConnectionHandle>>().map(|handle| (*handle).clone());
             let status = client.transaction_status();
             let answer = async {
-                let response = self.respond(&statement, &[], &Format::UnifiedText, status).await?;
-                let status = send(client, response, status).await?;
-                self.report_setting(client, &statement).await?;
-                Ok(status)
+                if let Command::Fetch { name, distance, moves: true } = &statement.command
+                    && self.session()?.cursor_columns(name).is_none()
+                    && let Some(portal) = self.portals.get(name)
+                {
+                    return pass(client, &portal, *distance).await;
+                }
+                let reply = self.respond(&statement, &[], &Format::UnifiedText, status).await?;
+                if let Some(rows) = reply.send(client).await? {
+                    send_rows(client, rows).await?;
+                }
+                self.report_setting(client, &statement).await
             };
-            let status = self.guarded(handle, answer).await?;
-            client.set_transaction_status(status);
+            self.running(&query.query);
+            let answered = self.guarded(handle, answer).await;
+            self.idle(if answered.is_err() { status.to_error_state() } else { client.transaction_status() });
+            answered.map_err(|error| located(error, &query.query))?;
         }
         client.set_state(PgWireConnectionState::ReadyForQuery);
         let status = client.transaction_status();
@@ -60,38 +70,5 @@ impl SimpleQueryHandler for Connection {
     {
         // on_query does it all.
         Ok(Vec::new())
-    }
-}
-
-/// Sends an answer of the simple protocol; the status is that after it.
-async fn send<C>(client: &mut C, response: Response, status: TransactionStatus) -> PgWireResult<TransactionStatus>
-where
-    C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
-    C::Error: Debug,
-    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-{
-    match response {
-        Response::Query(rows) => {
-            let tag = rows.command_tag().to_owned();
-            if tag == "SELECT" {
-                send_query_response(client, rows, true).await?;
-            } else {
-                super::extended::send_untold(client, rows, &tag).await?;
-            }
-            Ok(status)
-        }
-        Response::TransactionStart(tag) => {
-            send_execution_response(client, tag).await?;
-            Ok(status.to_in_transaction_state())
-        }
-        Response::TransactionEnd(tag) => {
-            send_execution_response(client, tag).await?;
-            Ok(status.to_idle_state())
-        }
-        Response::Execution(tag) => {
-            send_execution_response(client, tag).await?;
-            Ok(status)
-        }
-        _ => Err(error(QueryError::Internal("an answer of no known kind".to_owned()))),
     }
 }

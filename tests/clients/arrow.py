@@ -1,0 +1,51 @@
+"""adbc-driver-postgresql. Usage: arrow.py PORT. Prints one JSON line of what it saw."""
+
+import json
+import sys
+import traceback
+
+import adbc_driver_postgresql.dbapi
+
+seen = {}
+address = f"postgresql://anyone@127.0.0.1:{sys.argv[1]}/whence"
+
+
+def part(function):
+    """Runs one part on a connection of its own; its failure belongs in the answer."""
+    try:
+        with adbc_driver_postgresql.dbapi.connect(address) as connection:
+            seen[function.__name__] = function(connection)
+    except Exception as error:
+        traceback.print_exc()
+        seen[function.__name__] = f"{type(error).__name__}: {error}"
+
+
+@part
+def query(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT asset_id, timestamp, duration_ns, sampled FROM (SELECT *, true AS sampled FROM events) LIMIT 1")
+        table = cursor.fetch_arrow_table()
+        return [[field.name, str(field.type)] for field in table.schema] + [table.num_rows]
+
+
+@part
+def parameter(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM events WHERE asset_id = $1 AND duration_ns > $2", ("checkout", 1))
+        return cursor.fetchall()
+
+
+@part
+def types(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, payload, 1.5::float8 AS f, 1.5::numeric AS n, NULL::text AS t, ARRAY['a', 'b'] AS l FROM events LIMIT 1")
+        table = cursor.fetch_arrow_table()
+        return [[field.name, str(field.type)] for field in table.schema]
+
+
+@part
+def schema(connection):
+    return [[field.name, str(field.type)] for field in connection.adbc_get_table_schema("events")][:3]
+
+
+print(json.dumps(seen, default=str), flush=True)
