@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use whence_otlp_receiver::export::{Compression, OtlpClient, Protocol, SendError};
 
 /// Columns and rows of an answer.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -45,6 +46,19 @@ fn base_of(endpoint: &str) -> String {
 /// The API key that commands send: from the environment, since other users can see a process's arguments.
 pub fn api_key() -> Option<String> {
     std::env::var("WHENCE_API_KEY").ok().filter(|key| !key.is_empty())
+}
+
+/// An OTLP client that sends the key, if there is one.
+///
+/// # Errors
+///
+/// When `endpoint` is no address, or the key no key.
+pub fn otlp_client(endpoint: &str, protocol: Protocol, compression: Compression) -> Result<OtlpClient, SendError> {
+    let client = OtlpClient::new(endpoint, protocol, compression)?;
+    match api_key() {
+        Some(key) => client.with_api_key(&key),
+        None => Ok(client),
+    }
 }
 
 /// What an answer says went wrong, in either of the forms there are.

@@ -74,7 +74,7 @@ struct Sent {
 
 async fn send(scenario: &Scenario, endpoint: &str) -> anyhow::Result<Sent> {
     let started = Instant::now();
-    let client = OtlpClient::new(endpoint, Protocol::Grpc, Compression::None)?;
+    let client = crate::http_client::otlp_client(endpoint, Protocol::Grpc, Compression::None)?;
     let mut sent = Sent { requests: 0, items: 0, elapsed: Duration::ZERO };
     // Eight requests under way at once, as eight exporting services would have them.
     let answers = futures::stream::iter(scenario.requests()).map(|request| send_one(&client, request)).buffered(8);

@@ -149,7 +149,8 @@ impl Load {
         let compression = if self.compression == Packed::Gzip { Compression::Gzip } else { Compression::None };
         let mut senders = Vec::new();
         for _ in 0..self.connections {
-            let client = OtlpClient::new(self.endpoint.as_deref().unwrap_or(default), protocol, compression)?;
+            let client =
+                crate::http_client::otlp_client(self.endpoint.as_deref().unwrap_or(default), protocol, compression)?;
             for _ in 0..self.in_flight {
                 senders.push(tokio::spawn(send(run.clone(), client.clone())));
             }

@@ -65,7 +65,8 @@ impl Replay {
             Transport::Grpc => (Protocol::Grpc, "127.0.0.1:4317"),
             Transport::Http => (Protocol::Http, "127.0.0.1:4318"),
         };
-        let client = OtlpClient::new(self.endpoint.as_deref().unwrap_or(default), protocol, Compression::None)?;
+        let client =
+            crate::http_client::otlp_client(self.endpoint.as_deref().unwrap_or(default), protocol, Compression::None)?;
         let shift = if self.shift_to_now { self.shift()? } else { 0 };
         let totals = self.send_all(&client, shift).await?;
         println!(

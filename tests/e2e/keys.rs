@@ -3,7 +3,7 @@
 use crate::clients::{answer_of, python};
 use crate::http;
 use crate::machine;
-use crate::server::{Home, Server, now_unix_nanos, run, words};
+use crate::server::{Home, Server, now_unix_nanos, run, run_with, words};
 use crate::sql::{Rows, eventually};
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
@@ -207,4 +207,23 @@ fn the_first_key_of_a_running_server_closes_its_doors_after_the_grace_and_a_revo
     assert!(words(&ended).contains("was revoked"), "{}", words(&ended));
     assert_eq!(sql_with(&server, &second, "SELECT 1").status, 401);
     assert!(list()["keys"][1]["revoked_at"].is_i64());
+}
+
+#[test]
+fn load_sends_the_key_of_its_environment_over_both_protocols() {
+    let _machine = machine::shared();
+    let home = Home::new();
+    drop(Server::start(&home));
+    let key = key_in(&home, &["--name", "load", "--tenant", "acme"]);
+    let server = Server::start(&home);
+    for (protocol, endpoint) in [("grpc", server.grpc_endpoint()), ("http", server.http_endpoint())] {
+        let load = ["load", "--protocol", protocol, "--endpoint", &endpoint, "--signal", "logs", "--total", "100"];
+        let load = [&load[..], &["--batch", "50", "--seed", if protocol == "grpc" { "1" } else { "2" }]].concat();
+        let refused = run(&load, MINUTE);
+        assert!(!refused.status.success() && words(&refused).contains("API key"), "{}", words(&refused));
+        let sent = run_with(&load, &[("WHENCE_API_KEY", &key)], MINUTE);
+        assert!(sent.status.success(), "{}", words(&sent));
+    }
+    let count = sql_with(&server, &key, "SELECT count(*) FROM events WHERE tenant_id = 'acme'");
+    assert_eq!(Rows::from_json(&count.json()).number(), 200);
 }

@@ -83,7 +83,13 @@ fn whence() -> Command {
 
 /// Runs the binary to its end, and fails when that takes longer than `within`.
 pub(crate) fn run(arguments: &[&str], within: Duration) -> Output {
-    let child = whence().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    run_with(arguments, &[], within)
+}
+
+/// The same with variables in its environment.
+pub(crate) fn run_with(arguments: &[&str], variables: &[(&str, &str)], within: Duration) -> Output {
+    let variables = variables.iter().copied();
+    let child = whence().args(arguments).envs(variables).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let id = child.id();
     let (send, receive) = std::sync::mpsc::channel();
     let waiting = std::thread::spawn(move || send.send(child.wait_with_output().unwrap()));

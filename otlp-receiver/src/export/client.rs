@@ -3,7 +3,7 @@
 use crate::wire::{BytesCodec, ExportResponse, RpcStatus};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -65,6 +65,8 @@ pub struct SendError {
 pub struct OtlpClient {
     endpoint: String,
     compression: Compression,
+    /// Value of the header `authorization`.
+    authorization: Option<HeaderValue>,
     transport: Transport,
 }
 
@@ -102,7 +104,25 @@ impl OtlpClient {
                 Transport::Http(Box::new(Client::builder(TokioExecutor::new()).build_http()))
             }
         };
-        Ok(Self { endpoint, compression, transport })
+        Ok(Self { endpoint, compression, authorization: None, transport })
+    }
+
+    /// The same, with an API key in every request.
+    ///
+    /// # Errors
+    ///
+    /// When `key` cannot stand in a header.
+    pub fn with_api_key(mut self, key: &str) -> Result<Self, SendError> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| SendError {
+            endpoint: self.endpoint.clone(),
+            status: "no API key".to_owned(),
+            message: "the API key has characters that no key has".to_owned(),
+            retryable: false,
+            retry_after: None,
+        })?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
     }
 
     /// Sends one encoded request.
@@ -129,7 +149,11 @@ impl OtlpClient {
         }
         grpc.ready().await.map_err(|e| self.unreachable(&e))?;
         let path = hyper::http::uri::PathAndQuery::from_static(path);
-        match grpc.unary(tonic::Request::new(body), path, BytesCodec).await {
+        let mut request = tonic::Request::new(body);
+        if let Some(authorization) = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.parse().ok()) {
+            request.metadata_mut().insert("authorization", authorization);
+        }
+        match grpc.unary(request, path, BytesCodec).await {
             Ok(answer) => Ok(sent(&answer.into_inner())),
             Err(status) => Err(self.grpc_error(&status)),
         }
@@ -170,6 +194,9 @@ impl OtlpClient {
         };
         let mut request =
             hyper::Request::post(format!("{}/v1/{signal}", self.endpoint)).header(CONTENT_TYPE, content_type);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
         let body = match self.compression {
             Compression::None => body,
             Compression::Gzip => {
