@@ -153,14 +153,23 @@ async fn run(steps: Vec<Step>, tally: &Tally) {
                 let condition = Some(shop.engine.row_condition(Table::Events, &condition).await.unwrap());
                 let erasure = Erasure { tenant: tenant.clone(), table: Some(Table::Events), condition };
                 shop.store.erase(erasure).await.unwrap();
+                sent = refill(&shop, sent).await;
             }
             Step::Retain(days) => {
                 let retention = Retention { events: Some(Duration::from_secs(days * 86_400)), ..Retention::default() };
                 shop = shop.reopened(StoreOptions { retention, ..StoreOptions::default() }).await;
+                sent = refill(&shop, sent).await;
             }
             Step::Ask { shape, from, hours } => compare(&shop, shape, from, hours, tally).await,
         }
     }
+}
+
+/// Chunks to ask about, after others went; returns how many rows there have been.
+async fn refill(shop: &Shop, sent: u64) -> u64 {
+    shop.events(&TenantId::default(), &rows(sent, 400)).await;
+    shop.store.flush().await.unwrap();
+    sent + 400
 }
 
 async fn compare(shop: &Shop, shape: usize, from: Option<u64>, hours: Option<u64>, tally: &Tally) {
@@ -214,6 +223,7 @@ fn cached_answers_are_those_of_the_rows_whatever_happened_to_them() {
         })
         .unwrap();
     let (queries, hits) = (tally.queries.into_inner(), tally.hits.into_inner());
+    println!("{hits} of {queries} queries found partial results");
     assert!(hits * 10 >= queries * 3, "{hits} of {queries} queries found partial results");
 }
 
