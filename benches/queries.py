@@ -26,7 +26,8 @@ EXACT = HOURLY.format(p95="percentile_cont(0.95) WITHIN GROUP (ORDER BY duration
 PARTIAL = HOURLY.format(p95="max(duration_ns), stddev(duration_ns)")
 LINKS = """SELECT e1.id, e1.event_type, e2.id, e2.event_type, c.correlation_type, c.strength FROM correlations c
 JOIN events e1 ON c.primary_event_id = e1.id JOIN events e2 ON c.related_event_id = e2.id
-WHERE c.timestamp >= '{hour}' AND c.strength > 0.8 ORDER BY c.strength DESC"""
+WHERE c.timestamp >= now() - INTERVAL '4 hours' AND c.timestamp < now() - INTERVAL '3 hours' AND c.strength > 0.8
+ORDER BY c.strength DESC"""
 
 DAY = "timestamp BETWEEN '{from_}' AND '{to}'"
 PANELS = [
@@ -90,15 +91,13 @@ def main():
     with psycopg.connect(DSN, autocommit=True) as connection:
         cursor = connection.cursor()
         print(f"{timed(cursor, 'SELECT count(*) FROM events')[1][0][0]} events", flush=True)
-        newest = timed(cursor, "SELECT max(timestamp) FROM correlations")[1][0][0].timestamp()
-        links = LINKS.format(hour=iso(newest - 3_600))
         for cache in ["off", "on"]:
             cursor.execute(f"SET whence.cache = {cache}")
             print(f"-- cache {cache}")
             measure("newest 1,000 rows of one asset in 24 h", cursor, NEWEST, "target 12, then 7")
             measure("hourly count, average, exact p95 by asset, 7 days", cursor, EXACT, "target 60")
             measure("hourly count, average, max, stddev by asset, 7 days", cursor, PARTIAL, "target 10 from partials")
-            measure("strong links of one hour joined with both events", cursor, links, "target 15, then 8")
+            measure("strong links of one hour joined with both events", cursor, LINKS, "target 15, then 8")
             trace = timed(cursor, "SELECT trace_id FROM events WHERE trace_id IS NOT NULL LIMIT 1 OFFSET 5000")[1][0][0]
             measure("all of one trace by id, no time given", cursor, f"SELECT * FROM trace('{trace}')", "target 8")
         cursor.execute("SET whence.cache = on")
