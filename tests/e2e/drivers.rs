@@ -369,7 +369,7 @@ fn every_listing_of_psql_is_answered() {
 }
 
 #[test]
-fn sqlalchemy_reflects_and_nests_transactions() {
+fn sqlalchemy_nests_transactions() {
     let _machine = machine::shared();
     let server = shop();
     let seen = answer_of(python("reflect.py").arg(server.ports.pgwire.to_string()), b"");

@@ -1,7 +1,7 @@
 //! What a request says about who it is from.
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use std::borrow::Cow;
 
 /// The key that came with a request.
@@ -56,7 +56,8 @@ impl std::fmt::Debug for Credentials<'_> {
 }
 
 fn password(encoded: &str) -> Option<String> {
-    let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    // Arrow's Flight clients leave the padding away, HTTP clients have it.
+    let text = String::from_utf8(STANDARD_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?).ok()?;
     text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
@@ -73,6 +74,7 @@ mod tests {
         assert_eq!(read("authorization", "Bearer pk_live_x"), key);
         assert_eq!(read("authorization", "bearer  pk_live_x "), key);
         assert_eq!(read("authorization", "Basic YW55Ym9keTpwa19saXZlX3g="), key);
+        assert_eq!(read("authorization", "Basic YW55Ym9keTpwa19saXZlX3g"), key, "as Arrow's Flight clients send it");
         assert_eq!(read("x-api-key", "pk_live_x"), key);
         assert_eq!(read("accept", "x"), Credentials::Missing);
         for wrong in ["", "Bearer", "Bearer ", "Digest x", "Basic !", "Basic eA==", "pk_live_x"] {
