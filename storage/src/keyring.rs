@@ -87,6 +87,16 @@ impl Grant {
         &self.tenant
     }
 
+    /// Whether it allows `scope`.
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.scopes.contains(scope)
+    }
+
+    /// Somebody who came in without a key, when none was needed.
+    pub fn is_anonymous(&self) -> bool {
+        self.keyring.is_some() && self.key.is_none()
+    }
+
     /// The key it came with.
     pub fn key(&self) -> Option<KeyId> {
         self.key.as_ref().map(|key| key.id)

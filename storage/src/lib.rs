@@ -28,6 +28,7 @@
 //! What this crate is not for: it knows no OTLP (recovery is handed the mapping), finds no links (the correlator does),
 //! and evaluates no queries beyond looking up ids.
 
+mod aggregates;
 mod assets;
 mod backup;
 mod chunk;
@@ -67,6 +68,7 @@ mod tail;
 mod tests;
 mod verify;
 
+pub use aggregates::{AggregateError, Aggregates, Definition, DefinitionId, TenantDefinitions};
 pub use backup::{BackupReport, time_text};
 pub use chunk::{BUCKETS, Chunk};
 pub use disk::{Disk, DiskFile, RealDisk};

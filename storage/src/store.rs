@@ -20,8 +20,8 @@ use crate::replace::removal_path;
 use crate::restore::complete_on_open;
 use crate::state::{Counters, Shared, State};
 use crate::{
-    Bucket, BucketStatistics, Chunk, JobRecord, Keyring, Recovery, Snapshot, StorageError, StoreOptions, TableSnapshot,
-    Tail,
+    Aggregates, Bucket, BucketStatistics, Chunk, JobRecord, Keyring, Recovery, Snapshot, StorageError, StoreOptions,
+    TableSnapshot, Tail,
 };
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -53,6 +53,7 @@ struct Inner {
     shared: Arc<Shared>,
     control: Control,
     keyring: Keyring,
+    aggregates: Aggregates,
     log: mpsc::UnboundedSender<Command>,
     writer: mpsc::UnboundedSender<flush::Request>,
     log_thread: Mutex<Option<JoinHandle<()>>>,
@@ -244,10 +245,12 @@ impl Store {
         let tail = Tail { receiver: tail_receiver, shared: shared.clone(), sealing: None };
         let recovery = Recovery { shared: shared.clone(), log: log.clone(), segments, damage, offsets };
         let keyring = Keyring::load(control.clone()).await?;
+        let aggregates = Aggregates::load(control.clone()).await?;
         let inner = Inner {
             shared,
             control,
             keyring,
+            aggregates,
             log,
             writer,
             log_thread: Mutex::new(Some(log_thread)),
@@ -320,6 +323,11 @@ impl Store {
     /// The API keys: whom doors let in.
     pub fn keyring(&self) -> &Keyring {
         &self.inner.keyring
+    }
+
+    /// The continuous aggregates that were declared with statements.
+    pub fn aggregates(&self) -> &Aggregates {
+        &self.inner.aggregates
     }
 
     /// The tables as they are now.

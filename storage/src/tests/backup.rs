@@ -54,15 +54,19 @@ async fn a_restored_backup_holds_what_was_stored_when_it_was_made_and_recognises
     accept(&world, &spans(1..40), 60).await;
     accept(&world, &log("one"), 61).await;
     accept(&world, &Sent::Points(vec![(1, 10.0, 0), (1, 14.0, 61)]), 62).await;
+    let (tenant, aggregates) = (TenantId::default(), world.store.aggregates().clone());
+    aggregates.create(&tenant, "hourly", "SELECT 1", 9).await.unwrap();
     let report = world.store.backup(&backup, None, |_| ()).await.unwrap();
     let then = world.totals().await;
     assert_eq!((report.restore_points, report.copied_bytes), (1, report.bytes));
+    aggregates.rename(&tenant, "hourly", "later").await.unwrap();
     accept(&world, &spans(50..60), 63).await;
     world.close().await;
 
     restore(&backup, &other, None, |_| ()).await.unwrap();
     assert_eq!(held(&other).await, then);
     let world = open(options(&other)).await.unwrap();
+    assert!(world.store.aggregates().of(&tenant).named("hourly").is_some(), "as it was declared then");
     assert_eq!(world.append(&log("two")).await, crate::Appended::Stored);
     let again = super::world::request(&spans(1..40), 0);
     assert_eq!(world.store.append(again).await.unwrap(), crate::Appended::Duplicate);
