@@ -1,8 +1,9 @@
-//! The same statements to Whence and to a real PostgreSQL, through psql: the answers must be the same, byte for byte.
+//! The same statements to Whence and to a real PostgreSQL 16, through psql: the answers must be the same, byte for byte.
 //!
 //! The statements are those of `tests/golden/functions`; they need no tables. One after a comment `-- error` must fail
 //! on both sides; words and codes of errors may differ.
 
+use crate::clients;
 use crate::machine;
 use crate::server::{Home, Server};
 use crate::sql::eventually;
@@ -23,23 +24,34 @@ impl Drop for Postgres {
     }
 }
 
-/// Debian keeps the server's programs out of the path.
-fn programs() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin")).collect();
-    found.retain(|folder| folder.join("initdb").exists());
-    found.sort();
-    found.pop().expect("PostgreSQL's server is installed by tests/run")
+/// Where `tests/clients/install` has put the server. PostgreSQL refuses to run as root; then it runs as nobody, who may
+/// not be allowed to look into the target folder, and gets a copy.
+fn programs(folder: &Path) -> PathBuf {
+    let installed = clients::folder().join("postgres");
+    assert!(
+        installed.join(".installed").exists(),
+        "PostgreSQL is not in {}: run tests/clients/install",
+        installed.display()
+    );
+    if !is_root() {
+        return installed.join("bin");
+    }
+    let copied = Command::new("cp").arg("-r").arg(&installed).arg(folder.join("programs")).status();
+    assert!(copied.expect("cp").success(), "{} cannot be copied", installed.display());
+    folder.join("programs/bin")
 }
 
-/// PostgreSQL refuses to run as root, and then runs as its own user.
-fn as_postgres(program: &Path) -> Command {
+fn is_root() -> bool {
     let user = Command::new("id").arg("-u").output().expect("id").stdout;
-    if user.trim_ascii() != b"0" {
+    user.trim_ascii() == b"0"
+}
+
+fn unprivileged(program: &Path) -> Command {
+    if !is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
+    command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
     command
 }
 
@@ -49,15 +61,15 @@ impl Postgres {
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(folder.path(), open).unwrap();
         let data = folder.path().join("data");
-        let bin = programs();
-        let made = as_postgres(&bin.join("initdb"))
+        let bin = programs(folder.path());
+        let made = unprivileged(&bin.join("initdb"))
             .args(["-A", "trust", "-U", "postgres", "--no-sync", "--locale=C", "-E", "UTF8", "-D"])
             .arg(&data)
             .current_dir("/")
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let child = as_postgres(&bin.join("postgres"))
+        let child = unprivileged(&bin.join("postgres"))
             .arg("-D")
             .arg(&data)
             .arg("-k")
