@@ -4,31 +4,50 @@
 mod build;
 mod calls;
 mod columns;
+mod forms;
+mod rows;
 mod set_returning;
 
+use crate::error::QueryError;
 use build::call;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, Select, Statement, TableFactor,
-    UnaryOperator, Value, VisitMut, VisitorMut,
+    BinaryOperator, DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, Query, Select, SetExpr, Statement,
+    TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
 };
+pub(crate) use rows::with_backslashes;
 use std::ops::ControlFlow;
 
 /// Elements of an array literal.
 const MAX_ELEMENTS: usize = 65_536;
 
 /// Puts the statement right.
-pub(crate) fn adapt(statement: &mut Statement) {
-    let _ = statement.visit(&mut Adapt);
+///
+/// # Errors
+///
+/// [`QueryError::NotSupported`] for what the engine would answer in another way than PostgreSQL.
+pub(crate) fn adapt(statement: &mut Statement) -> Result<(), QueryError> {
+    match statement.visit(&mut Adapt) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
 }
 
 struct Adapt;
 
 impl VisitorMut for Adapt {
-    type Break = ();
+    type Break = QueryError;
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<QueryError> {
         if let Some(list) = membership(expr) {
             *expr = list;
+        }
+        if let Some(other) = rows::compared(expr).or_else(|| rows::like(expr)) {
+            *expr = other;
+        }
+        match forms::translated(expr) {
+            Ok(Some(other)) => *expr = other,
+            Ok(None) => {}
+            Err(error) => return ControlFlow::Break(error),
         }
         match expr {
             Expr::Interval(interval) => spell_out(&mut interval.value),
@@ -63,7 +82,32 @@ impl VisitorMut for Adapt {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<QueryError> {
+        if let Some(number) = forms::folded(expr) {
+            *expr = number;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<QueryError> {
+        let ordered = query.order_by.is_some();
+        if let Err(error) = forms::query(query) {
+            return ControlFlow::Break(error);
+        }
+        if let (false, SetExpr::Select(select)) = (ordered, query.body.as_mut()) {
+            // Before names are given: they are among what is looked at.
+            if let Err(error) = forms::select(select) {
+                return ControlFlow::Break(error);
+            }
+            columns::name_all(select);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<QueryError> {
+        if let Err(error) = forms::select(select) {
+            return ControlFlow::Break(error);
+        }
         set_returning::name_whole_rows(select);
         columns::tell_apart(select);
         ControlFlow::Continue(())
@@ -71,7 +115,7 @@ impl VisitorMut for Adapt {
 
     /// `trace('...'::uuid)` as `trace('...')`: casts in arguments of table functions are computed before anybody can
     /// say how to read a uuid, and these functions read texts as well.
-    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<QueryError> {
         if let Some(lateral) = set_returning::in_from(table) {
             *table = lateral;
         }
@@ -226,26 +270,34 @@ mod tests {
             ("SELECT a <> ALL(ARRAY[1, 2])", "SELECT a NOT IN (1, 2)"),
             ("SELECT a = ANY('{}'::TEXT[])", "SELECT false"),
             ("SELECT a = ANY(b)", "SELECT a = ANY(b)"),
-            ("SELECT INTERVAL '1 day, 01:02:03.5'", "SELECT INTERVAL '1 day 01 hours 02 minutes 03.5 seconds'"),
-            ("SELECT '-1:00'::INTERVAL", "SELECT '-1 hours -00 minutes -0 seconds'::INTERVAL"),
-            ("SELECT INTERVAL '1 minute'", "SELECT INTERVAL '1 minute'"),
+            (
+                "SELECT INTERVAL '1 day, 01:02:03.5'",
+                "SELECT INTERVAL '1 day 01 hours 02 minutes 03.5 seconds' AS \"interval\"",
+            ),
+            ("SELECT '-1:00'::INTERVAL", "SELECT '-1 hours -00 minutes -0 seconds'::INTERVAL AS \"interval\""),
+            ("SELECT INTERVAL '1 minute'", "SELECT INTERVAL '1 minute' AS \"interval\""),
             ("SELECT * FROM f('x'::UUID)", "SELECT * FROM f('x')"),
             (
                 "SELECT first(a, b) FILTER (WHERE c)",
-                "SELECT first_value(a ORDER BY b ASC NULLS LAST) FILTER (WHERE (c) AND (b) IS NOT NULL)",
+                "SELECT first_value(a ORDER BY b ASC NULLS LAST) FILTER (WHERE (c) AND (b) IS NOT NULL) AS \"first\"",
             ),
             ("SELECT a ~ 'x.\\y'", "SELECT a ~ '(?s)x.\\b'"),
-            ("SELECT a, a, b::INT", "SELECT a, a AS \"?column 2?\", b::INT"),
-            ("SELECT mode() WITHIN GROUP (ORDER BY a DESC)", "SELECT mode(a, true)"),
+            ("SELECT a, a, b::INT", "SELECT a, a AS \"?column 2?\", b::INT AS \"b\""),
+            ("SELECT mode() WITHIN GROUP (ORDER BY a DESC)", "SELECT mode(a, true) AS \"mode\""),
             ("SELECT a NOT SIMILAR TO 'x%'", "SELECT NOT (a ~ similar_to_escape('x%'))"),
             (
                 "SELECT tag FROM t, jsonb_array_elements(t.a) AS tag",
                 "SELECT tag.value AS tag FROM t, LATERAL (SELECT unnest(jsonb_elements(t.a)) AS \"value\") AS tag",
             ),
-            ("SELECT '\\x00ff'::BYTEA", "SELECT X'00ff'"),
+            ("SELECT (a, b) > (1, 2)", "SELECT (((a) > (1)) OR (((a) = (1)) AND ((b) > (2))))"),
+            ("SELECT a LIKE '5#%' ESCAPE '#'", "SELECT a LIKE '5\\%'"),
+            ("SELECT 0.1 + 0.2 * 3", "SELECT 0.7"),
+            ("SELECT -2 ^ 2", "SELECT (-2) ^ 2"),
+            ("SELECT a FROM t FETCH FIRST 3 ROWS ONLY", "SELECT a FROM t LIMIT 3"),
+            ("SELECT '\\x00ff'::BYTEA", "SELECT X'00ff' AS \"bytea\""),
         ] {
             let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().remove(0);
-            adapt(&mut statement);
+            adapt(&mut statement).unwrap();
             assert_eq!(statement.to_string(), adapted);
         }
     }

@@ -16,6 +16,9 @@ impl SqlState {
     pub const PROTOCOL_VIOLATION: Self = Self("08P01");
     pub const FEATURE_NOT_SUPPORTED: Self = Self("0A000");
     pub const DATA_EXCEPTION: Self = Self("22000");
+    pub const NUMERIC_VALUE_OUT_OF_RANGE: Self = Self("22003");
+    pub const INVALID_DATETIME_FORMAT: Self = Self("22007");
+    pub const DATETIME_FIELD_OVERFLOW: Self = Self("22008");
     pub const DIVISION_BY_ZERO: Self = Self("22012");
     pub const INVALID_PARAMETER_VALUE: Self = Self("22023");
     pub const INVALID_TEXT_REPRESENTATION: Self = Self("22P02");
@@ -31,6 +34,7 @@ impl SqlState {
     pub const SYNTAX: Self = Self("42601");
     pub const UNDEFINED_COLUMN: Self = Self("42703");
     pub const UNDEFINED_OBJECT: Self = Self("42704");
+    pub const CANNOT_COERCE: Self = Self("42846");
     pub const UNDEFINED_FUNCTION: Self = Self("42883");
     pub const UNDEFINED_TABLE: Self = Self("42P01");
     pub const AMBIGUOUS_COLUMN: Self = Self("42702");
@@ -103,6 +107,33 @@ pub enum QueryError {
     #[error("{problem}")]
     InvalidText {
         /// What does not read as what.
+        problem: String,
+    },
+    /// A value that its type cannot have.
+    #[error("{what} out of range")]
+    OutOfRange {
+        /// The value or its type.
+        what: String,
+    },
+    /// A number that its type cannot hold.
+    #[error("{what} out of range")]
+    NumberOutOfRange {
+        /// The type.
+        what: &'static str,
+    },
+    /// A cast that there is none of.
+    #[error("{problem}")]
+    CannotCast {
+        /// From what to what.
+        problem: String,
+    },
+    /// A division by zero.
+    #[error("division by zero")]
+    DivisionByZero,
+    /// A text that is no time by its pattern.
+    #[error("{problem}")]
+    InvalidDatetime {
+        /// What is wrong.
         problem: String,
     },
     /// A function that does not exist, or not with these arguments.
@@ -214,6 +245,11 @@ impl QueryError {
             Self::UnknownSetting { .. } => SqlState::UNDEFINED_OBJECT,
             Self::InvalidSetting { .. } => SqlState::INVALID_PARAMETER_VALUE,
             Self::Parameter { .. } | Self::InvalidText { .. } => SqlState::INVALID_TEXT_REPRESENTATION,
+            Self::NumberOutOfRange { .. } => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+            Self::CannotCast { .. } => SqlState::CANNOT_COERCE,
+            Self::DivisionByZero => SqlState::DIVISION_BY_ZERO,
+            Self::OutOfRange { .. } => SqlState::DATETIME_FIELD_OVERFLOW,
+            Self::InvalidDatetime { .. } => SqlState::INVALID_DATETIME_FORMAT,
             Self::UndefinedFunction { .. } => SqlState::UNDEFINED_FUNCTION,
             Self::InvalidArgument { .. } => SqlState::INVALID_PARAMETER_VALUE,
             Self::UnknownCursor { .. } => SqlState::INVALID_CURSOR_NAME,
@@ -348,10 +384,19 @@ fn state_of(error: &DataFusionError) -> SqlState {
         DataFusionError::Plan(message) => state_of_plan_message(message),
         DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
             ArrowError::DivideByZero => SqlState::DIVISION_BY_ZERO,
+            other if cast_problem(other).is_some() => {
+                cast_problem(other).map_or(SqlState::INTERNAL, |(state, _)| state)
+            }
             ArrowError::CastError(_) | ArrowError::ParseError(_) => SqlState::INVALID_TEXT_REPRESENTATION,
-            ArrowError::ArithmeticOverflow(_) | ArrowError::ComputeError(_) => SqlState::DATA_EXCEPTION,
+            ArrowError::ArithmeticOverflow(_) => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+            ArrowError::ComputeError(_) => SqlState::DATA_EXCEPTION,
             _ => SqlState::INTERNAL,
         },
+        DataFusionError::Execution(message)
+            if message.starts_with("Unsupported date_trunc") || message.starts_with("Date part") =>
+        {
+            SqlState::INVALID_PARAMETER_VALUE
+        }
         DataFusionError::Execution(_) => SqlState::DATA_EXCEPTION,
         DataFusionError::External(source) => {
             source.downcast_ref::<QueryError>().map_or(SqlState::INTERNAL, QueryError::sqlstate)
@@ -367,6 +412,45 @@ fn is_of_a_regular_expression(message: &str) -> bool {
         .any(|words| message.contains(words))
 }
 
+/// A cast that failed, which Arrow tells in words only, in PostgreSQL's words.
+fn cast_problem(error: &arrow::error::ArrowError) -> Option<(SqlState, String)> {
+    use arrow::error::ArrowError;
+    let (ArrowError::CastError(text) | ArrowError::ComputeError(text) | ArrowError::InvalidArgumentError(text)) = error
+    else {
+        return None;
+    };
+    let out_of_range = SqlState::NUMERIC_VALUE_OUT_OF_RANGE;
+    let type_named = |name: &str| match name {
+        "Int16" => "smallint",
+        "Int32" => "integer",
+        "Int64" => "bigint",
+        "Float32" => "real",
+        "Float64" => "double precision",
+        "Boolean" => "boolean",
+        decimal if decimal.starts_with("Decimal") => "numeric",
+        _ => "of its column",
+    };
+    let quoted = text.strip_prefix("Cannot cast string '").or_else(|| text.strip_prefix("Cannot cast value '"));
+    if let Some((value, rest)) = quoted.and_then(|rest| rest.rsplit_once("' to value of ")) {
+        let kind = type_named(rest.split(['(', ' ']).next().unwrap_or_default());
+        let digits = value.trim().trim_start_matches(['-', '+']);
+        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        return Some(match is_number && kind.ends_with("int") || is_number && kind == "integer" {
+            true => (out_of_range, format!("value \"{value}\" is out of range for type {kind}")),
+            false => {
+                (SqlState::INVALID_TEXT_REPRESENTATION, format!("invalid input syntax for type {kind}: \"{value}\""))
+            }
+        });
+    }
+    if let Some((_, kind)) = text.strip_prefix("Can't cast value ").and_then(|rest| rest.split_once(" to type ")) {
+        return Some((out_of_range, format!("{} out of range", type_named(kind))));
+    }
+    if text.contains("is too large to store in a Decimal") || text.contains("Overflowing on") {
+        return Some((out_of_range, "numeric field overflow".to_owned()));
+    }
+    (text == "integer out of range").then(|| (out_of_range, text.clone()))
+}
+
 /// DataFusion tells these apart in words only.
 fn state_of_plan_message(message: &str) -> SqlState {
     let is = |part: &str| message.contains(part);
@@ -376,7 +460,9 @@ fn state_of_plan_message(message: &str) -> SqlState {
         SqlState::UNDEFINED_TABLE
     } else if is("No field named") || is("field not found") {
         SqlState::UNDEFINED_COLUMN
-    } else if is("coerce") || is("Cannot infer common argument type") {
+    } else if is("Cannot coerce arithmetic") || is("Cannot infer common argument type") {
+        SqlState::UNDEFINED_FUNCTION
+    } else if is("coerce") {
         SqlState::DATATYPE_MISMATCH
     } else {
         SqlState::SYNTAX_OR_ACCESS
@@ -395,6 +481,10 @@ fn message_of(error: &DataFusionError) -> String {
         | DataFusionError::NotImplemented(text) => text.clone(),
         DataFusionError::SchemaError(schema, _) => schema.to_string(),
         DataFusionError::External(source) => source.to_string(),
+        DataFusionError::ArrowError(inner, _) => match cast_problem(inner) {
+            Some((_, problem)) => problem,
+            None => root.to_string(),
+        },
         other => other.to_string(),
     };
     // A backtrace belongs into the log, not to the client.

@@ -1,17 +1,23 @@
 //! Functions of the SQL dialect, by subject.
 
+pub(crate) mod arithmetic;
 pub(crate) mod array;
 pub(crate) mod bucket;
+pub(crate) mod calendar;
 pub(crate) mod casts;
 pub(crate) mod catalog;
+pub(crate) mod from_char;
 pub(crate) mod histogram;
 pub(crate) mod identity;
 pub(crate) mod interval;
 pub(crate) mod json;
 pub(crate) mod moment;
 pub(crate) mod number_pattern;
+pub(crate) mod numbers;
+pub(crate) mod operands;
 pub(crate) mod ordered_set;
 pub(crate) mod postgres;
+pub(crate) mod quoting;
 pub(crate) mod regex;
 pub(crate) mod row_function;
 pub(crate) mod session;
@@ -19,7 +25,11 @@ pub(crate) mod sketch;
 pub(crate) mod sketch_aggregate;
 pub(crate) mod table;
 pub(crate) mod time_bucket;
+pub(crate) mod time_pattern;
+pub(crate) mod time_text;
 pub(crate) mod to_char;
+pub(crate) mod type_name;
+pub(crate) mod typed_function;
 pub(crate) mod uuid;
 pub(crate) mod zone;
 
@@ -38,16 +48,24 @@ const JSON_EXTENSION: &str = "arrow.json";
 pub(crate) fn register(state: &mut SessionState) -> Result<(), QueryError> {
     state.register_expr_planner(Arc::new(json::JsonOperators))?;
     state.register_expr_planner(Arc::new(uuid::UuidComparison))?;
+    state.register_expr_planner(Arc::new(operands::Operands))?;
+    state.register_expr_planner(Arc::new(time_text::LiteralsAreTimes))?;
     state.register_expr_planner(Arc::new(interval::IntervalArithmetic))?;
     state.register_function_rewrite(Arc::new(uuid::UuidRewrite))?;
     state.register_function_rewrite(Arc::new(casts::PostgresCasts))?;
+    state.register_function_rewrite(Arc::new(interval::PartsOfTimes))?;
+    state.register_function_rewrite(Arc::new(arithmetic::CheckedArithmetic))?;
     let scalar = json::functions()
         .into_iter()
         .chain(postgres::constants().into_iter().map(Arc::new))
         .chain(array::functions().into_iter().map(Arc::new))
+        .chain(calendar::functions().into_iter().map(Arc::new))
         .chain(casts::functions().into_iter().map(Arc::new))
         .chain(catalog::functions().into_iter().map(Arc::new))
+        .chain(from_char::functions().into_iter().map(Arc::new))
         .chain(moment::functions().into_iter().map(Arc::new))
+        .chain(numbers::functions().into_iter().map(Arc::new))
+        .chain(quoting::functions().into_iter().map(Arc::new))
         .chain(regex::functions().into_iter().map(Arc::new))
         .chain(zone::functions().into_iter().map(Arc::new))
         .chain(crate::gap_fill::functions().into_iter().map(Arc::new))
@@ -55,12 +73,14 @@ pub(crate) fn register(state: &mut SessionState) -> Result<(), QueryError> {
             Arc::new(ScalarUDF::from(time_bucket::TimeBucket::plain())),
             Arc::new(ScalarUDF::from(time_bucket::TimeBucket::filling())),
             Arc::new(ScalarUDF::from(to_char::ToChar::default())),
+            Arc::new(type_name::pg_typeof()),
             Arc::new(ScalarUDF::from(sketch::ApproxPercentile::default())),
         ]);
     for function in scalar {
         state.register_udf(function)?;
     }
-    let others = [histogram::histogram(), sketch_aggregate::percentile_agg(), sketch_aggregate::rollup()];
+    let others =
+        [arithmetic::sum(), histogram::histogram(), sketch_aggregate::percentile_agg(), sketch_aggregate::rollup()];
     for function in ordered_set::functions().into_iter().chain(others) {
         state.register_udaf(Arc::new(function))?;
     }

@@ -29,13 +29,14 @@ fn of_query(query: &Query) -> Names {
     };
     let name = |item: &SelectItem| match item {
         SelectItem::UnnamedExpr(expr) => Some(of_expression(expr)),
-        SelectItem::ExprWithAlias { .. } => Some(None),
+        SelectItem::ExprWithAlias { alias, .. } => Some(Some(folded(alias))),
         _ => None,
     };
     select.projection.iter().map(name).collect()
 }
 
-fn of_expression(expr: &Expr) -> Option<String> {
+/// Name of a column that is this expression; `None` for what PostgreSQL's rules are not known.
+pub(crate) fn of_expression(expr: &Expr) -> Option<String> {
     let unknown = || Some("?column?".to_owned());
     match expr {
         Expr::Identifier(word) => Some(folded(word)),
@@ -106,7 +107,7 @@ mod tests {
         let unknown = "?column?";
         assert_eq!(
             names,
-            ["count", "max", "b", "c", unknown, unknown, "a", "int", "date_trunc", "kept", unknown, "case", "extract"]
+            ["count", "max", "b", "c", unknown, unknown, "a", "int", "date_trunc", "x", unknown, "case", "extract"]
         );
         let star = Parser::parse_sql(&PostgreSqlDialect {}, "SELECT *, count(*) FROM t").unwrap();
         assert_eq!(of(&star[0]), None);

@@ -469,7 +469,7 @@ async fn run_to_channel(
 /// A plan that does nothing but read.
 pub(crate) async fn plan(context: &SessionContext, mut ast: Statement) -> Result<LogicalPlan, QueryError> {
     catalog_dialect::adapt(&mut ast);
-    adapt(&mut ast);
+    adapt(&mut ast)?;
     let state = context.state();
     let plan = state.statement_to_plan(PlannedStatement::Statement(Box::new(ast))).await?;
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);

@@ -5,8 +5,8 @@
 
 use super::build::{bare_name, call, plain};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, Ident, Query, Select, SelectItem, SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor,
-    VisitMut, VisitorMut,
+    CastKind, DataType, Expr, Function, Ident, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
+    TableAliasColumnDef, TableFactor, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -72,13 +72,14 @@ pub(super) fn in_from(table: &TableFactor) -> Option<TableFactor> {
         columns.push(("key".to_owned(), call(keys, values.clone())));
         columns.push(("value".to_owned(), call(texts, values)));
     } else {
-        let (_, array, column) = COLUMNS.iter().find(|(known, ..)| *known == name && name != SERIES)?;
+        let is_table = name == SERIES && !values.iter().any(|value| names_columns(value) || is_time(value));
+        let (_, array, column) = COLUMNS.iter().find(|(known, ..)| *known == name && !is_table)?;
         let named_by = alias.as_ref().map_or(name.as_str(), |alias| alias.name.value.as_str());
         let column = column.unwrap_or(named_by).to_owned();
         if name == "unnest" {
             columns.extend(values.into_iter().map(|value| (column.clone(), call(array, vec![value]))));
         } else {
-            columns.push((column, call(array, values)));
+            columns.push((column, call(array, with_interval(&name, values))));
         }
     }
     if ordinality {
@@ -97,6 +98,49 @@ pub(super) fn in_from(table: &TableFactor) -> Option<TableFactor> {
     let name = alias.as_ref().map_or(Ident::new(name), |alias| alias.name.clone());
     let alias = TableAlias { explicit: true, name, columns: Vec::<TableAliasColumnDef>::new(), at: None };
     Some(TableFactor::Derived { lateral: true, subquery: Box::new(query), alias: Some(alias), sample: None })
+}
+
+/// The step of a series of times, which may be written as a text.
+fn with_interval(name: &str, mut values: Vec<Expr>) -> Vec<Expr> {
+    if let (SERIES, [start, _, step]) = (name, values.as_mut_slice())
+        && is_time(start)
+        && matches!(step, Expr::Value(_))
+    {
+        *step = Expr::Cast {
+            kind: CastKind::DoubleColon,
+            expr: Box::new(step.clone()),
+            data_type: DataType::Interval { fields: None, precision: None },
+            array: false,
+            format: None,
+        };
+    }
+    values
+}
+
+/// True for a literal of a type of time: in arguments of table functions its text would be read by the engine.
+fn is_time(expr: &Expr) -> bool {
+    match expr {
+        Expr::TypedString(_) | Expr::Interval(_) => true,
+        Expr::Cast { data_type, .. } => {
+            matches!(data_type, DataType::Timestamp(..) | DataType::Date | DataType::Interval { .. })
+        }
+        _ => false,
+    }
+}
+
+/// True for an expression that takes something from a table.
+fn names_columns(expr: &Expr) -> bool {
+    struct Names;
+    impl Visitor for Names {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    datafusion::sql::sqlparser::ast::Visit::visit(expr, &mut Names).is_break()
 }
 
 /// In `SELECT tag FROM jsonb_array_elements(..) AS tag` the table's name means its one value, which is in the column

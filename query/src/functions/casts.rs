@@ -2,7 +2,7 @@
 //! with escapes, and from fractions to whole numbers with rounding.
 
 use super::row_function::{Input, Kind, Output, strict};
-use super::{UUID, is_json, is_text, json};
+use super::{UUID, interval, is_json, is_text, json, operands, time_text};
 use crate::error::QueryError;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder};
 use arrow::compute::cast;
@@ -10,12 +10,13 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, exec_err};
-use datafusion::logical_expr::expr::{Cast, ScalarFunction};
+use datafusion::logical_expr::expr::{Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    Volatility, not, when,
 };
+use datafusion::prelude::lit;
 use datafusion::scalar::ScalarValue;
 use std::sync::{Arc, LazyLock};
 
@@ -173,7 +174,28 @@ impl FunctionRewrite for PostgresCasts {
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         let cast = match expr {
             Expr::Cast(cast) => cast,
+            Expr::Between(range) => {
+                let range = interval::between(time_text::between(range, schema)?, schema)?;
+                return Ok(Transformed::yes(Expr::Between(range)));
+            }
+            Expr::InList(InList { expr, list, negated }) => {
+                let of_expr = expr.get_type(schema)?;
+                for item in &list {
+                    let of_item = item.get_type(schema)?;
+                    if operands::no_operator(&expr, &of_expr, &of_item) {
+                        return Err(operands::no_such_operator(&of_expr, "=", &of_item).into());
+                    }
+                }
+                let list =
+                    list.into_iter().map(|item| time_text::beside(item, &expr, schema)).collect::<Result<_>>()?;
+                return Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })));
+            }
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right }) => {
+                let binary = |side: &Expr| matches!(side.get_type(schema), Ok(DataType::Binary));
+                if binary(&left) || binary(&right) {
+                    let what = "|| of bytea (use encode(bytes, 'hex') || ...)".to_owned();
+                    return Err(QueryError::NotSupported { what }.into());
+                }
                 let (left, right) = (as_text(*left, schema)?, as_text(*right, schema)?);
                 return Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(
                     Box::new(left),
@@ -182,7 +204,13 @@ impl FunctionRewrite for PostgresCasts {
                 ))));
             }
             Expr::ScalarFunction(call) if matches!(call.func.name(), "concat" | "concat_ws") => {
-                let args = call.args.into_iter().map(|arg| as_text(arg, schema)).collect::<Result<_>>()?;
+                let args = call.args.into_iter().map(|arg| match arg.get_type(schema) {
+                    // As a column of a text it is `true`, among others `t`.
+                    Ok(DataType::List(_)) => json::call("postgres_text", vec![arg]),
+                    Ok(DataType::Boolean) => when(arg.clone(), lit("t")).when(not(arg), lit("f")).end(),
+                    _ => as_text(arg, schema),
+                });
+                let args = args.collect::<Result<_>>()?;
                 return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(call.func, args))));
             }
             other => return Ok(Transformed::no(other)),
@@ -199,6 +227,20 @@ impl FunctionRewrite for PostgresCasts {
         }
         if is_text(target) && differs_as_text(source) {
             return Ok(Transformed::yes(json::call("postgres_text", vec![*cast.expr])?));
+        }
+        if is_text(source)
+            && !is_json(&from)
+            && let Some(time) = time_text::of_text(&cast.expr, target)
+        {
+            return Ok(Transformed::yes(time?));
+        }
+        if is_text(source) && matches!(target, DataType::List(_)) {
+            let problem = "cannot cast a text to an array: use string_to_array(text, ',')".to_owned();
+            return Err(QueryError::CannotCast { problem }.into());
+        }
+        if source.is_integer() && matches!(target, DataType::Timestamp(..) | DataType::Date32) {
+            let problem = "cannot cast a number to a time: use to_timestamp(seconds)".to_owned();
+            return Err(QueryError::CannotCast { problem }.into());
         }
         if *target == DataType::Binary && is_text(source) {
             return Ok(Transformed::yes(convert(Conversion::Bytes, *cast.expr)));

@@ -3,6 +3,7 @@
 
 use super::is_text;
 use super::number_pattern::NumberPattern;
+use super::time_pattern::{DAYS, MONTHS, Piece, ROMAN, pieces_of};
 use crate::error::QueryError;
 use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
 use arrow::compute::cast;
@@ -102,14 +103,14 @@ impl ScalarUDFImpl for ToChar {
 }
 
 enum Pattern {
-    Time(Vec<Part>),
+    Time(Vec<Piece>),
     Number(NumberPattern),
 }
 
 impl Pattern {
     fn of(text: &str, of: &DataType) -> Result<Self, QueryError> {
         match of {
-            DataType::Timestamp(..) | DataType::Interval(_) => parts_of(text).map(Self::Time),
+            DataType::Timestamp(..) | DataType::Interval(_) => pieces_of(text).map(Self::Time),
             _ => NumberPattern::of(text).map(Self::Number),
         }
     }
@@ -147,72 +148,6 @@ impl Pattern {
             }
         }
     }
-}
-
-/// What a pattern writes.
-#[derive(Debug, Clone, PartialEq)]
-enum Part {
-    Literal(String),
-    /// A field, as its keyword in upper case; without padding (FM); with an ordinal's ending (TH, th).
-    Field {
-        name: &'static str,
-        as_written: String,
-        trimmed: bool,
-        ending: Option<bool>,
-    },
-}
-
-/// Keywords; a longer one before each that it starts with.
-const FIELDS: [&str; 45] = [
-    "Y,YYY", "YYYY", "YYY", "YY", "Y", "IYYY", "IYY", "IY", "IW", "IDDD", "ID", "I", "MONTH", "MON", "MM", "MI", "MS",
-    "US", "DAY", "DDD", "DD", "DY", "D", "HH24", "HH12", "HH", "SSSSS", "SSSS", "SS", "AM", "PM", "A.M.", "P.M.", "AD",
-    "BC", "CC", "WW", "W", "Q", "J", "TZH", "TZM", "TZ", "OF", "RM",
-];
-
-fn parts_of(pattern: &str) -> Result<Vec<Part>, QueryError> {
-    let mut parts = Vec::new();
-    let mut rest = pattern;
-    let mut trimmed = false;
-    let literal = |parts: &mut Vec<Part>, text: &str| match parts.last_mut() {
-        Some(Part::Literal(before)) => before.push_str(text),
-        _ => parts.push(Part::Literal(text.to_owned())),
-    };
-    while let Some(first) = rest.chars().next() {
-        if let Some(after) = strip(rest, "FM") {
-            trimmed = true;
-            rest = after;
-        } else if let Some(after) = strip(rest, "TM") {
-            // Names in the locale's language, which is English here.
-            rest = after;
-        } else if first == '"' {
-            let (quoted, after) = rest[1..].split_once('"').unwrap_or((&rest[1..], ""));
-            literal(&mut parts, quoted);
-            rest = after;
-        } else if let Some(name) = FIELDS.iter().find(|name| strip(rest, name).is_some()) {
-            let as_written = rest[..name.len()].to_owned();
-            rest = &rest[name.len()..];
-            let upper = rest.starts_with("TH");
-            let ending = (upper || rest.starts_with("th")).then_some(upper);
-            if ending.is_some() {
-                rest = &rest[2..];
-            }
-            parts.push(Part::Field { name, as_written, trimmed, ending });
-            trimmed = false;
-        } else if first.is_ascii_alphabetic() && !matches!(first, 'T' | 't') {
-            // PostgreSQL would copy it; that is most often a slip, such as 'yyyy-mm-ddThh'.
-            let what = format!("the pattern \"{rest}\" in to_char (put text that is to be copied between \"\")");
-            return Err(QueryError::NotSupported { what });
-        } else {
-            literal(&mut parts, &rest[..first.len_utf8()]);
-            rest = &rest[first.len_utf8()..];
-        }
-    }
-    Ok(parts)
-}
-
-fn strip<'a>(text: &'a str, keyword: &str) -> Option<&'a str> {
-    let start = text.get(..keyword.len())?;
-    start.eq_ignore_ascii_case(keyword).then(|| &text[keyword.len()..])
 }
 
 /// A time or an interval in its fields.
@@ -259,29 +194,13 @@ impl Moment {
     }
 }
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-const ROMAN: [&str; 12] = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
-
-fn written(parts: &[Part], moment: &Moment) -> String {
+fn written(pieces: &[Piece], moment: &Moment) -> String {
     let mut out = String::new();
-    for part in parts {
-        match part {
-            Part::Literal(text) => out.push_str(text),
-            Part::Field { name, as_written, trimmed, ending } => {
+    for piece in pieces {
+        match piece {
+            Piece::Separator(character) | Piece::Character(character) => out.push(*character),
+            Piece::Exact => {}
+            Piece::Field { name, as_written, trimmed, ending } => {
                 let start = out.len();
                 field(&mut out, name, as_written, *trimmed, moment);
                 if let Some(upper) = ending {
@@ -324,7 +243,12 @@ fn field(out: &mut String, name: &str, as_written: &str, trimmed: bool, moment: 
         "MM" => number(moment.month, 2),
         "MI" => number(moment.minute, 2),
         "MS" => number(moment.micros / 1_000, 3),
-        "US" => number(moment.micros, 6),
+        "US" | "FF6" => number(moment.micros, 6),
+        "FF1" => number(moment.micros / 100_000, 1),
+        "FF2" => number(moment.micros / 10_000, 2),
+        "FF3" => number(moment.micros / 1_000, 3),
+        "FF4" => number(moment.micros / 100, 4),
+        "FF5" => number(moment.micros / 10, 5),
         "DDD" => number(day_of_year, 3),
         "DD" => number(moment.day, 2),
         "D" => number(day_of_week + 1, 1),
@@ -356,6 +280,9 @@ fn word(name: &str, as_written: &str, trimmed: bool, day_of_week: i64, moment: &
     let day = usize::try_from(day_of_week).unwrap_or(0);
     let halves =
         |before: &str, after: &str| in_case_of_all(if moment.hour % 24 < 12 { before } else { after }, as_written);
+    let eras = |after: &str, before: &str| {
+        in_case_of_all(if moment.date.is_some() && moment.year <= 0 { before } else { after }, as_written)
+    };
     match name {
         "MONTH" => padded(in_case(MONTHS[month]), 9),
         "MON" => in_case(&MONTHS[month][..3]),
@@ -364,7 +291,8 @@ fn word(name: &str, as_written: &str, trimmed: bool, day_of_week: i64, moment: &
         "RM" => padded(in_case_of_all(ROMAN[month], as_written), 4),
         "AM" | "PM" => halves("AM", "PM"),
         "A.M." | "P.M." => halves("A.M.", "P.M."),
-        "AD" | "BC" => in_case_of_all(if moment.date.is_some() && moment.year <= 0 { "BC" } else { "AD" }, as_written),
+        "AD" | "BC" => eras("AD", "BC"),
+        "A.D." | "B.C." => eras("A.D.", "B.C."),
         "TZ" if moment.zone => in_case_of_all("UTC", as_written),
         "TZH" if moment.zone => "+00".to_owned(),
         "OF" if moment.zone => "+00".to_owned(),

@@ -1,7 +1,7 @@
 //! UUIDs in SQL: `'...'::uuid`, `id::text`, and comparisons of a uuid column with text, as PostgreSQL's unknown-typed
 //! literals allow.
 
-use super::{UUID, is_text};
+use super::{UUID, is_text, time_text};
 use crate::error::QueryError;
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, StringBuilder};
 use arrow::compute::cast;
@@ -12,7 +12,7 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, TypePlanner};
-use datafusion::logical_expr::sqlparser::ast::{BinaryOperator, DataType as SqlType};
+use datafusion::logical_expr::sqlparser::ast::{BinaryOperator, DataType as SqlType, ExactNumberInfo, TimezoneInfo};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -191,7 +191,7 @@ impl FunctionRewrite for UuidRewrite {
     }
 }
 
-/// SQL types that DataFusion does not know: `uuid`, `json`, `jsonb`; the rest goes to pg_catalog's planner.
+/// SQL types that DataFusion does not know or takes for others: `uuid`, `json`, `jsonb`, times, `float`; the rest goes to pg_catalog's planner.
 #[derive(Debug)]
 pub(crate) struct SqlTypes(pub(crate) Option<Arc<dyn TypePlanner>>);
 
@@ -203,6 +203,22 @@ impl TypePlanner for SqlTypes {
                 let name = if *sql_type == SqlType::JSONB { super::casts::JSONB } else { "json" };
                 Ok(Some(Arc::new(Field::new(name, DataType::Utf8, true).with_metadata(super::json_metadata()))))
             }
+            SqlType::Timestamp(None | Some(6), zone) => {
+                let zone = matches!(zone, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone);
+                Ok(Some(Arc::new(Field::new("timestamp", time_text::type_of(zone), true))))
+            }
+            SqlType::Timestamp(Some(digits), _) | SqlType::Time(Some(digits), _) => {
+                let what = format!("a time of {digits} digits (cut it with date_trunc('second', ...))");
+                Err(QueryError::NotSupported { what }.into())
+            }
+            SqlType::Time(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+                Ok(Some(Arc::new(Field::new("time", time_text::TIME_OF_DAY, true))))
+            }
+            // Without digits, and with more than 24 binary ones, it is a double precision.
+            SqlType::Float(ExactNumberInfo::Precision(digits)) if *digits <= 24 => {
+                Ok(Some(Arc::new(Field::new("float4", DataType::Float32, true))))
+            }
+            SqlType::Float(_) => Ok(Some(Arc::new(Field::new("float8", DataType::Float64, true)))),
             other => self.0.as_ref().map_or(Ok(None), |inner| inner.plan_type_field(other)),
         }
     }

@@ -229,7 +229,10 @@ impl Layout {
                 (y0 * (x1 - x) + y1 * (x - x0)) / (x1 - x0)
             }));
         }
-        let result = arrow::array::Float64Array::from(result);
+        // Whole numbers are the nearest ones.
+        let whole = column.data_type().is_integer();
+        let result = result.into_iter().map(|value| value.map(|value| if whole { value.round() } else { value }));
+        let result: arrow::array::Float64Array = result.collect();
         Ok(cast(&result, column.data_type())?)
     }
 }

@@ -6,7 +6,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
     IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
-    TimestampMicrosecondType,
+    TimestampMicrosecondType, UInt64Type,
 };
 use chrono::{DateTime, Datelike, Timelike};
 use std::fmt::{Display, Write};
@@ -37,6 +37,7 @@ pub(crate) fn value(out: &mut String, column: &ArrayRef, row: usize) -> bool {
     match column.data_type() {
         DataType::Utf8 => out.push_str(column.as_string::<i32>().value(row)),
         DataType::Utf8View => out.push_str(column.as_string_view().value(row)),
+        DataType::UInt64 => append(out, column.as_primitive::<UInt64Type>().value(row)),
         DataType::Boolean => out.push(if column.as_boolean().value(row) { 't' } else { 'f' }),
         DataType::Int8 => append(out, column.as_primitive::<Int8Type>().value(row)),
         DataType::Int16 => append(out, column.as_primitive::<Int16Type>().value(row)),
@@ -81,6 +82,7 @@ pub(crate) fn value(out: &mut String, column: &ArrayRef, row: usize) -> bool {
 
 /// An array as `{a,"b c",NULL}`; false if its items are not of the common types.
 fn array(out: &mut String, items: &ArrayRef) -> bool {
+    let start = out.len();
     let mut text = String::new();
     out.push('{');
     for position in 0..items.len() {
@@ -91,6 +93,7 @@ fn array(out: &mut String, items: &ArrayRef) -> bool {
         }
         text.clear();
         if !value(&mut text, items, position) {
+            out.truncate(start);
             return false;
         }
         let nested = matches!(items.data_type(), DataType::List(_));
@@ -154,6 +157,9 @@ fn clock(out: &mut String, hours: i64, minutes: i64, seconds: i64, micros: i64) 
 
 /// A day, counted from 1970-01-01.
 fn date(out: &mut String, days: i32) {
+    if matches!(days, i32::MAX | i32::MIN) {
+        return out.push_str(if days > 0 { "infinity" } else { "-infinity" });
+    }
     let mut text = String::new();
     timestamp(&mut text, i64::from(days) * 86_400_000_000, false);
     out.push_str(&text.replacen(" 00:00:00", "", 1));
@@ -162,10 +168,14 @@ fn date(out: &mut String, days: i32) {
 /// An interval, in the style `postgres`.
 fn interval(out: &mut String, interval: IntervalMonthDayNano) {
     let start = out.len();
+    // What follows something negative says that it is positive.
+    let mut after_negative = false;
     let mut part = |count: i32, one: &str, many: &str| {
         if count != 0 {
             let space = if out.len() > start { " " } else { "" };
-            let _ = write!(out, "{space}{count} {}", if count == 1 { one } else { many });
+            let sign = if after_negative && count > 0 { "+" } else { "" };
+            let _ = write!(out, "{space}{sign}{count} {}", if count == 1 { one } else { many });
+            after_negative = count < 0;
         }
     };
     part(interval.months / 12, "year", "years");
@@ -178,6 +188,8 @@ fn interval(out: &mut String, interval: IntervalMonthDayNano) {
         }
         if micros < 0 {
             out.push('-');
+        } else if after_negative {
+            out.push('+');
         }
         time(out, micros.saturating_abs());
     }

@@ -43,3 +43,64 @@ SELECT '{"a": }'::jsonb;
 
 -- error
 SELECT jsonb_array_length('{"a": 1}');
+
+SELECT '{"a":1}'::jsonb -> 'a', '{"a":1}'::jsonb ->> 'a', '[1,2]'::jsonb -> 0, '[1,2]'::jsonb ->> -1, '{"a":{"b":2}}'::jsonb #> '{a,b}', '{"a":{"b":2}}'::jsonb #>> '{a,b}';
+
+SELECT ('{"a":1}'::jsonb ->> 'a')::int + 1, ('{"a":true}'::jsonb -> 'a')::boolean, ('{"a":1}'::jsonb -> 'a')::int;
+
+-- error
+SELECT ('{"a":"x"}'::jsonb -> 'a')::int;
+
+SELECT '{"a":1}'::jsonb -> 'x', '{"a":null}'::jsonb -> 'a', '{"a":null}'::jsonb ->> 'a', '"x"'::jsonb -> 'a', '[1]'::jsonb -> 5;
+
+-- error
+SELECT '{"a":1}'::jsonb['a'];
+
+SELECT '{"a":1,"b":2}'::jsonb = '{"b":2,"a":1}'::jsonb, '1'::jsonb < '2'::jsonb;
+
+SELECT jsonb_build_object('a', 1, 'b', now() IS NOT NULL), jsonb_build_object();
+
+SELECT to_jsonb(ARRAY[1, 2]), to_jsonb(1), to_jsonb(NULL::text), to_jsonb(date '2024-01-01'), to_jsonb(interval '1 day'), to_jsonb(1.0::float8);
+
+SELECT json_agg(x), jsonb_agg(x ORDER BY x DESC), json_object_agg(x, x * 2) FROM (VALUES (1), (2)) t(x);
+
+-- error
+SELECT * FROM jsonb_populate_record(NULL::record, '{}');
+
+SELECT * FROM json_array_elements('[1,2]'), jsonb_object_keys('{"x":1}');
+
+SELECT key, value FROM jsonb_each('{"a":1,"b":[2]}');
+
+-- error
+SELECT jsonb_array_elements('{"a":1}');
+
+-- error
+SELECT jsonb_object_keys('[1]');
+
+SELECT '{"a":1}'::jsonb @> '{"a":1}', '{"a":1}'::jsonb ? 'a', '["a"]'::jsonb ?| ARRAY['a','b'], '{"a":1}'::jsonb ?& ARRAY['a','b'];
+
+SELECT '{"a":1}'::jsonb || '{"a":2,"b":3}', '[1]'::jsonb || '[2]', '[1]'::jsonb || '2', '{"a":1}'::jsonb - 'a', '{"a":1,"b":2}'::jsonb - ARRAY['a','b'], '[1,2,3]'::jsonb - 1;
+
+SELECT '{"a":1}'::json ->> 'a', '{"a": [1, 2]}'::json -> 'a', json_typeof('1'), json_array_length('[1,2]'), json_extract_path_text('{"a":{"b":"c"}}', 'a', 'b');
+
+SELECT jsonb_typeof('null'), jsonb_typeof('1'), jsonb_typeof('"x"'), jsonb_typeof('[]'), jsonb_typeof('true');
+
+SELECT '{"a":1}'::jsonb::text, '{"a":"x"}'::jsonb ->> 'a' || 'y', length('{"a":1}'::jsonb::text), '"abc"'::jsonb #>> '{}';
+
+SELECT '{"b":1,"a":{"d":2,"c":3}}'::jsonb, '[1, 2.50, 1e3, -0, "a\u0041\n"]'::jsonb, '  {"a" :1}'::json;
+
+-- error
+SELECT '{"a":1}'::jsonb - 1;
+
+SELECT jsonb_strip_nulls('{"a":null,"b":1}'), jsonb_pretty('[1]'), jsonb_array_length('[]');
+
+SELECT '1'::jsonb::int, '"5"'::jsonb::text, 'true'::jsonb::boolean;
+
+SELECT json_build_array(1, 'a', NULL);
+
+SELECT (x ->> 'n')::float8, (x ->> 'n')::numeric(10,2) FROM (VALUES ('{"n":1.5}'::jsonb)) t(x);
+
+SELECT x -> 'n' = '1' FROM (VALUES ('{"n":1}'::jsonb)) t(x);
+
+-- error
+SELECT json_value('{"a":1}', '$.a');

@@ -106,9 +106,15 @@ fn binary_value(data: &mut BytesMut, column: &ArrayRef, row: usize) -> bool {
         DataType::Float32 => data.put_f32(primitive!(column, Float32Type, row)),
         DataType::Float64 => data.put_f64(primitive!(column, Float64Type, row)),
         DataType::Timestamp(..) => {
-            data.put_i64(primitive!(column, TimestampMicrosecondType, row).saturating_sub(EPOCH_MICROS));
+            let micros = primitive!(column, TimestampMicrosecondType, row);
+            // The largest and the smallest are infinity and -infinity on both sides.
+            let infinite = matches!(micros, i64::MAX | i64::MIN);
+            data.put_i64(if infinite { micros } else { micros.saturating_sub(EPOCH_MICROS) });
         }
-        DataType::Date32 => data.put_i32(primitive!(column, Date32Type, row).saturating_sub(EPOCH_DAYS)),
+        DataType::Date32 => {
+            let days = primitive!(column, Date32Type, row);
+            data.put_i32(if matches!(days, i32::MAX | i32::MIN) { days } else { days.saturating_sub(EPOCH_DAYS) });
+        }
         DataType::Time64(_) => data.put_i64(primitive!(column, Time64MicrosecondType, row)),
         DataType::Interval(_) => binary_interval(data, primitive!(column, IntervalMonthDayNanoType, row)),
         DataType::Duration(_) => binary_interval(data, of_duration(column, row)),
