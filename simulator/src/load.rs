@@ -1,12 +1,13 @@
 //! Requests for load generation: encoded once, then made unique in place.
 
-use crate::export::{self, Items, Request, Signal};
-use crate::fault::FaultPlan;
+use crate::export::{Request, Signal};
 use crate::load_points::{Rounds, merge};
 use crate::random::{MILLISECOND, split_mix, stream};
 use crate::restamp::{EPOCH, Stamp, Template};
-use crate::topology::Topology;
-use crate::traffic::Traffic;
+use crate::shop::export::{self, Items};
+use crate::shop::fault::FaultPlan;
+use crate::shop::topology::Topology;
+use crate::shop::traffic::Traffic;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;

@@ -1,12 +1,12 @@
 //! Data points for load generation: the same few thousand series, round after round.
 
-use crate::export::Items;
-use crate::fault::FaultPlan;
-use crate::instruments::{InstrumentState, Instruments};
 use crate::random::{MILLISECOND, SECOND};
 use crate::restamp::{EPOCH, ROUND};
-use crate::topology::{Source, Topology};
-use crate::traffic::Measurement;
+use crate::shop::export::Items;
+use crate::shop::fault::FaultPlan;
+use crate::shop::instruments::{InstrumentState, Instruments};
+use crate::shop::topology::{Source, Topology};
+use crate::shop::traffic::Measurement;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{

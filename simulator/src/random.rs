@@ -19,11 +19,16 @@ pub(crate) fn split_mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A latency in nanoseconds around a median in milliseconds: log-normal (sigma 0.4), by Box and Muller.
+/// A latency in nanoseconds around a median in milliseconds: log-normal with sigma 0.4.
 pub(crate) fn latency(rng: &mut impl Rng, median_ms: f64) -> u64 {
+    log_normal(rng, median_ms, 0.4)
+}
+
+/// A log-normal time in nanoseconds, at least 10 microseconds, around a median in milliseconds, by Box and Muller.
+pub(crate) fn log_normal(rng: &mut impl Rng, median_ms: f64, sigma: f64) -> u64 {
     let radius = (-2.0 * rng.random_range(1e-9_f64..1.0).ln()).sqrt();
     let normal = radius * (std::f64::consts::TAU * rng.random::<f64>()).cos();
-    (median_ms * (0.4 * normal).exp() * MILLISECOND as f64).max(10_000.0) as u64
+    (median_ms * (sigma * normal).exp() * MILLISECOND as f64).max(10_000.0) as u64
 }
 
 /// A UUID of version 4 layout from two numbers.
@@ -36,4 +41,9 @@ pub(crate) fn uuid(high: u64, low: u64) -> String {
         0x8000 | (low >> 48) & 0x3fff,
         low & 0xffff_ffff_ffff
     )
+}
+
+/// Time to the next event of a Poisson process, in nanoseconds, at a rate of events a second.
+pub(crate) fn exponential(rng: &mut impl Rng, rate: f64) -> u64 {
+    (-rng.random_range(1e-9_f64..1.0).ln() / rate * SECOND as f64) as u64 + 1
 }

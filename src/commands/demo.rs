@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use whence_otlp_receiver::export::{Compression, OtlpClient, Protocol};
 use whence_schema::{Encoding, Signal, UnixNanos};
-use whence_simulator::Scenario;
+use whence_simulator::ShopScenario;
 
 #[derive(Debug, clap::Args)]
 pub struct Demo {
@@ -47,7 +47,7 @@ impl Demo {
         println!("Starting a server with its data in {}", directory.display());
         let running = pipeline::start(&config).await?;
         let endpoint = format!("http://{}", config.extensions.query.http.endpoint);
-        let scenario = Scenario::demo(seed, UnixNanos::now().0 as u64);
+        let scenario = ShopScenario::demo(seed, UnixNanos::now().0 as u64);
         println!(
             "Simulating ten minutes of a shop with {} services (seed {seed}), sent over OTLP/gRPC",
             scenario.topology().service_names().len()
@@ -72,7 +72,7 @@ struct Sent {
     elapsed: Duration,
 }
 
-async fn send(scenario: &Scenario, endpoint: &str) -> anyhow::Result<Sent> {
+async fn send(scenario: &ShopScenario, endpoint: &str) -> anyhow::Result<Sent> {
     let started = Instant::now();
     let client = crate::http_client::otlp_client(endpoint, Protocol::Grpc, Compression::None)?;
     let mut sent = Sent { requests: 0, items: 0, elapsed: Duration::ZERO };

@@ -5,12 +5,12 @@ use crate::commands::query::table;
 use crate::config::Config;
 use crate::http_client::{Answer, query};
 use std::collections::HashMap;
-use whence_simulator::{FaultKind, Scenario};
+use whence_simulator::{ShopFault, ShopScenario};
 
 /// Failing front-end requests whose chains are followed.
 const CHAINS: usize = 40;
 
-pub(super) async fn tell(endpoint: &str, scenario: &Scenario) -> anyhow::Result<()> {
+pub(super) async fn tell(endpoint: &str, scenario: &ShopScenario) -> anyhow::Result<()> {
     heading("What arrived");
     show(endpoint, "SELECT signal, event_type, count(*) AS events FROM events GROUP BY 1, 2 ORDER BY 3 DESC").await?;
     show(endpoint, "SELECT count(DISTINCT metric_name) AS metrics, sum(point_count) AS points FROM metrics").await?;
@@ -55,12 +55,12 @@ pub(super) async fn tell(endpoint: &str, scenario: &Scenario) -> anyhow::Result<
     Ok(())
 }
 
-fn fault_words(kind: FaultKind) -> &'static str {
+fn fault_words(kind: ShopFault) -> &'static str {
     match kind {
-        FaultKind::SlowThenFailingDatabase => "a slow, then failing database",
-        FaultKind::Exception => "an exception",
-        FaultKind::CpuContention => "CPU contention",
-        FaultKind::BadConfiguration => "a bad configuration",
+        ShopFault::SlowThenFailingDatabase => "a slow, then failing database",
+        ShopFault::Exception => "an exception",
+        ShopFault::CpuContention => "CPU contention",
+        ShopFault::BadConfiguration => "a bad configuration",
     }
 }
 

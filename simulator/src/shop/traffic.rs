@@ -1,12 +1,12 @@
 //! Walks the call graph: one front-end request in, its spans, logs and measurements out.
 
 use crate::attributes::text;
-use crate::export::Items;
-use crate::fault::{Effect, FaultPlan, QueryEffect, REJECTION, database_exception, timeout};
-use crate::log_records::{Severity, in_span};
 use crate::random::{MILLISECOND, SECOND, latency};
-use crate::span_attributes::{self, StatusCode, Visit};
-use crate::topology::{Call, FRONTEND, Protocol, ServiceIndex, Source, Step, Topology};
+use crate::shop::export::Items;
+use crate::shop::fault::{Effect, FaultPlan, QueryEffect, REJECTION, database_exception, timeout};
+use crate::shop::log_records::{Severity, in_span};
+use crate::shop::span_attributes::{self, StatusCode, Visit};
+use crate::shop::topology::{Call, FRONTEND, Protocol, ServiceIndex, Source, Step, Topology};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};

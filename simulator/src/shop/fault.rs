@@ -1,7 +1,7 @@
 //! One fault with its ground truth: who did it, after which change, and what it does to each request.
 
 use crate::random::{MILLISECOND, SECOND, stream};
-use crate::topology::{FRONTEND, Protocol, ServiceIndex, Step, Topology};
+use crate::shop::topology::{FRONTEND, Protocol, ServiceIndex, Step, Topology};
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -17,7 +17,7 @@ const BASE_TIMEOUT: u64 = SECOND;
 /// What is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FaultKind {
+pub enum ShopFault {
     /// The database behind the culprit is slow first, and then fails its queries.
     SlowThenFailingDatabase,
     /// One operation of the culprit throws an exception since a deployment.
@@ -28,19 +28,19 @@ pub enum FaultKind {
     BadConfiguration,
 }
 
-impl FaultKind {
-    const ALL: [FaultKind; 4] = [
-        FaultKind::SlowThenFailingDatabase,
-        FaultKind::Exception,
-        FaultKind::CpuContention,
-        FaultKind::BadConfiguration,
+impl ShopFault {
+    const ALL: [ShopFault; 4] = [
+        ShopFault::SlowThenFailingDatabase,
+        ShopFault::Exception,
+        ShopFault::CpuContention,
+        ShopFault::BadConfiguration,
     ];
 }
 
 /// The kind of change that set the fault off.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ChangeKind {
+pub enum ShopChange {
     /// A new version of the service.
     Deployment,
     /// A new value of a setting; the version stays.
@@ -52,7 +52,7 @@ pub enum ChangeKind {
 /// A harmless deployment near the fault.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Decoy {
+pub struct ShopDecoy {
     /// Name of the deployed service, never the culprit.
     pub service: String,
     /// When it was deployed, in nanoseconds since the Unix epoch.
@@ -66,19 +66,19 @@ pub struct Decoy {
 /// What really happened, to compare an answer with.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct GroundTruth {
+pub struct ShopTruth {
     /// Seed of topology and fault.
     pub seed: u64,
     /// What is wrong.
-    pub kind: FaultKind,
+    pub kind: ShopFault,
     /// `service.name` of the service at fault, at least two calls away from the front end.
     pub culprit_service: String,
     /// Name of the culprit's server spans that suffer, or of the most needed ones if all its operations do.
     pub culprit_operation: String,
-    /// `server.address` of the database at fault, for [`FaultKind::SlowThenFailingDatabase`].
+    /// `server.address` of the database at fault, for [`ShopFault::SlowThenFailingDatabase`].
     pub database: Option<String>,
     /// What kind of change set the fault off.
-    pub change: ChangeKind,
+    pub change: ShopChange,
     /// `deployment.name`, or `feature_flag.key` of the change.
     pub change_name: String,
     /// When the change happened, in nanoseconds since the Unix epoch: some seconds before the fault.
@@ -98,7 +98,7 @@ pub struct GroundTruth {
     /// Share of front-end requests that cannot succeed without the culprit's operation.
     pub reach: f64,
     /// Harmless deployments of other services.
-    pub decoys: Vec<Decoy>,
+    pub decoys: Vec<ShopDecoy>,
 }
 
 /// A change event of some service.
@@ -106,7 +106,7 @@ pub struct GroundTruth {
 pub(crate) struct Change {
     pub(crate) service: ServiceIndex,
     pub(crate) at: u64,
-    pub(crate) kind: ChangeKind,
+    pub(crate) kind: ShopChange,
 }
 
 impl Change {
@@ -114,9 +114,9 @@ impl Change {
     pub(crate) fn name(&self, topology: &Topology) -> String {
         let service = topology.services[self.service].name;
         match self.kind {
-            ChangeKind::Deployment => service.to_string(),
-            ChangeKind::Configuration => format!("{service}-config"),
-            ChangeKind::FeatureFlag => format!("{service}-new-backend"),
+            ShopChange::Deployment => service.to_string(),
+            ShopChange::Configuration => format!("{service}-config"),
+            ShopChange::FeatureFlag => format!("{service}-new-backend"),
         }
     }
 }
@@ -142,7 +142,7 @@ pub(crate) enum QueryEffect {
 }
 
 struct Fault {
-    kind: FaultKind,
+    kind: ShopFault,
     service: ServiceIndex,
     operation: usize,
     start: u64,
@@ -177,23 +177,23 @@ impl FaultPlan {
     }
 
     /// One fault in the second half of a period, of the wanted kind if the topology has a culprit for it.
-    pub(crate) fn random(topology: &Topology, period: Period, wanted: Option<FaultKind>) -> (Self, GroundTruth) {
+    pub(crate) fn random(topology: &Topology, period: Period, wanted: Option<ShopFault>) -> (Self, ShopTruth) {
         let mut rng = stream(topology.seed, 2);
-        let mut kinds = FaultKind::ALL;
+        let mut kinds = ShopFault::ALL;
         kinds.shuffle(&mut rng);
         let mut culprits = wanted.into_iter().chain(kinds).filter_map(|kind| choose_culprit(&mut rng, topology, kind));
         // Every topology has a culprit for an exception: checkout always needs payment.
         let (kind, service, operation) =
-            culprits.next().unwrap_or((FaultKind::Exception, topology.services.len() - 2, 0));
+            culprits.next().unwrap_or((ShopFault::Exception, topology.services.len() - 2, 0));
         let length = period.end - period.start;
         let start = period.start + (length as f64 * rng.random_range(0.55..0.65)) as u64;
         let change = Change {
             service,
             at: start - rng.random_range(2 * SECOND..8 * SECOND),
             kind: match kind {
-                FaultKind::BadConfiguration if rng.random_bool(0.5) => ChangeKind::FeatureFlag,
-                FaultKind::BadConfiguration => ChangeKind::Configuration,
-                _ => ChangeKind::Deployment,
+                ShopFault::BadConfiguration if rng.random_bool(0.5) => ShopChange::FeatureFlag,
+                ShopFault::BadConfiguration => ShopChange::Configuration,
+                _ => ShopChange::Deployment,
             },
         };
         let fault = Fault {
@@ -216,17 +216,17 @@ impl FaultPlan {
         (plan, truth)
     }
 
-    fn ground_truth(&self, topology: &Topology, fault: &Fault, change: Change) -> GroundTruth {
+    fn ground_truth(&self, topology: &Topology, fault: &Fault, change: Change) -> ShopTruth {
         let culprit = &topology.services[fault.service];
         let version_at = |service, at| topology.version(service, self.revision(service, at));
-        let decoys = self.changes.iter().filter(|change| change.service != fault.service).map(|change| Decoy {
+        let decoys = self.changes.iter().filter(|change| change.service != fault.service).map(|change| ShopDecoy {
             service: topology.services[change.service].name.into(),
             change_unix_nanos: change.at,
             version_before: version_at(change.service, change.at - 1),
             version_after: version_at(change.service, change.at),
         });
-        let of_database = fault.kind == FaultKind::SlowThenFailingDatabase;
-        GroundTruth {
+        let of_database = fault.kind == ShopFault::SlowThenFailingDatabase;
+        ShopTruth {
             seed: topology.seed,
             kind: fault.kind,
             culprit_service: culprit.name.into(),
@@ -240,10 +240,10 @@ impl FaultPlan {
             start_unix_nanos: fault.start,
             end_unix_nanos: fault.end,
             exception_type: match fault.kind {
-                FaultKind::SlowThenFailingDatabase => Some(database_exception(culprit.language).into()),
-                FaultKind::Exception => Some(culprit.exception.into()),
-                FaultKind::CpuContention => None,
-                FaultKind::BadConfiguration => Some(REJECTION.into()),
+                ShopFault::SlowThenFailingDatabase => Some(database_exception(culprit.language).into()),
+                ShopFault::Exception => Some(culprit.exception.into()),
+                ShopFault::CpuContention => None,
+                ShopFault::BadConfiguration => Some(REJECTION.into()),
             },
             path: topology.path(fault.service, fault.operation),
             reach: topology.reach(fault.service, fault.operation, true),
@@ -253,13 +253,13 @@ impl FaultPlan {
 
     /// Number of deployments of a service up to a time.
     pub(crate) fn revision(&self, service: ServiceIndex, at: u64) -> usize {
-        let deployed = |change: &&Change| change.service == service && change.kind == ChangeKind::Deployment;
+        let deployed = |change: &&Change| change.service == service && change.kind == ShopChange::Deployment;
         self.changes.iter().filter(deployed).filter(|change| change.at <= at).count()
     }
 
     /// When a service was deployed for the `revision`-th time, counted from 1.
     pub(crate) fn deployed_at(&self, service: ServiceIndex, revision: usize) -> Option<u64> {
-        let deployed = |change: &&Change| change.service == service && change.kind == ChangeKind::Deployment;
+        let deployed = |change: &&Change| change.service == service && change.kind == ShopChange::Deployment;
         self.changes.iter().filter(deployed).nth(revision.checked_sub(1)?).map(|change| change.at)
     }
 
@@ -271,19 +271,19 @@ impl FaultPlan {
         let Some(fault) = self.active(service, at) else { return Effect::None };
         let here = fault.operation == operation;
         match fault.kind {
-            FaultKind::CpuContention if rng.random_bool(fault.strength) => {
+            ShopFault::CpuContention if rng.random_bool(fault.strength) => {
                 Effect::Delay((fault.timeout as f64 * rng.random_range(1.02..1.8)) as u64)
             }
-            FaultKind::CpuContention => Effect::Delay((fault.timeout as f64 * rng.random_range(0.3..0.8)) as u64),
-            FaultKind::Exception if here && rng.random_bool(fault.strength) => Effect::Throw,
-            FaultKind::BadConfiguration if here && rng.random_bool(fault.strength) => Effect::Reject,
+            ShopFault::CpuContention => Effect::Delay((fault.timeout as f64 * rng.random_range(0.3..0.8)) as u64),
+            ShopFault::Exception if here && rng.random_bool(fault.strength) => Effect::Throw,
+            ShopFault::BadConfiguration if here && rng.random_bool(fault.strength) => Effect::Reject,
             _ => Effect::None,
         }
     }
 
     pub(crate) fn query_effect(&self, rng: &mut ChaCha8Rng, service: ServiceIndex, at: u64) -> QueryEffect {
         match self.active(service, at) {
-            Some(fault) if fault.kind == FaultKind::SlowThenFailingDatabase => {
+            Some(fault) if fault.kind == ShopFault::SlowThenFailingDatabase => {
                 let slow = rng.random_range(250 * MILLISECOND..600 * MILLISECOND);
                 let fails = at >= fault.failing_from && rng.random_bool(fault.strength);
                 if fails { QueryEffect::Fail(slow) } else { QueryEffect::Slow(slow) }
@@ -294,13 +294,13 @@ impl FaultPlan {
 
     /// True while a service lacks CPU.
     pub(crate) fn lacks_cpu(&self, service: ServiceIndex, at: u64) -> bool {
-        self.active(service, at).is_some_and(|fault| fault.kind == FaultKind::CpuContention)
+        self.active(service, at).is_some_and(|fault| fault.kind == ShopFault::CpuContention)
     }
 
     /// The reason that a rejecting service gives.
     pub(crate) fn rejection(&self, topology: &Topology, service: ServiceIndex) -> String {
         match self.changes.iter().find(|change| change.service == service) {
-            Some(change) if change.kind == ChangeKind::FeatureFlag => {
+            Some(change) if change.kind == ShopChange::FeatureFlag => {
                 format!("request rejected: feature flag {} selects a variant without a backend", change.name(topology))
             }
             _ => format!("request rejected: setting {REJECTING_SETTING} = 0 allows no request"),
@@ -333,17 +333,17 @@ pub(crate) fn timeout(topology: &Topology, service: ServiceIndex) -> u64 {
 fn choose_culprit(
     rng: &mut ChaCha8Rng,
     topology: &Topology,
-    kind: FaultKind,
-) -> Option<(FaultKind, ServiceIndex, usize)> {
+    kind: ShopFault,
+) -> Option<(ShopFault, ServiceIndex, usize)> {
     let fits = |service: ServiceIndex, operation: usize| {
         let queries =
             topology.services[service].operations[operation].steps.iter().any(|s| matches!(s, Step::Query { .. }));
         let essential = topology.reach(service, operation, true);
-        (queries || kind != FaultKind::SlowThenFailingDatabase)
+        (queries || kind != ShopFault::SlowThenFailingDatabase)
             && essential >= LEAST_REACH
             && essential >= LEAST_ESSENTIAL * topology.reach(service, operation, false)
     };
-    let candidates: Vec<(FaultKind, ServiceIndex, usize)> = (0..topology.services.len())
+    let candidates: Vec<(ShopFault, ServiceIndex, usize)> = (0..topology.services.len())
         .filter(|&service| topology.services[service].protocol != Protocol::Queue)
         .filter(|&service| topology.depth(service).is_some_and(|depth| depth >= 2))
         .filter_map(|service| {
@@ -366,5 +366,5 @@ fn decoys(rng: &mut ChaCha8Rng, topology: &Topology, fault: &Fault, period: Peri
     let anywhere = rng.random_range(period.start + tenth..period.end - tenth);
     let count = rng.random_range(1..=2);
     let planned = others.into_iter().zip([near, anywhere]).take(count);
-    planned.map(|(service, at)| Change { service, at, kind: ChangeKind::Deployment }).collect()
+    planned.map(|(service, at)| Change { service, at, kind: ShopChange::Deployment }).collect()
 }

@@ -1,83 +1,20 @@
 //! The metrics of every pod: histograms from measured durations, gauges and counters.
 
 use crate::attributes::{integer, text};
-use crate::export::Items;
-use crate::fault::FaultPlan;
+use crate::data_points::{Distribution, gauge, histogram, metric, number, sum, up_down_counter};
 use crate::random::{SECOND, split_mix};
-use crate::topology::{Protocol, ServiceIndex, Source, Topology};
-use crate::traffic::{Measurement, Subject};
+use crate::shop::export::Items;
+use crate::shop::fault::FaultPlan;
+use crate::shop::topology::{Protocol, ServiceIndex, Source, Topology};
+use crate::shop::traffic::{Measurement, Subject};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::metrics::v1::exemplar::Value as ExemplarValue;
-use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
-use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
-};
+use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, Metric};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 
-/// Bucket boundaries that the semantic conventions give for durations in seconds.
-const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 const MEBIBYTE: i64 = 1 << 20;
-
-/// A time series and its state since its start.
-#[derive(Clone, Default)]
-struct Distribution {
-    start: u64,
-    count: u64,
-    sum: f64,
-    min: f64,
-    max: f64,
-    buckets: [u64; BOUNDS.len() + 1],
-    /// The latest and the slowest measurement since the last collection.
-    exemplars: Vec<Exemplar>,
-}
-
-impl Distribution {
-    fn record(&mut self, measurement: &Measurement) {
-        let seconds = measurement.seconds;
-        self.min = if self.count == 0 { seconds } else { self.min.min(seconds) };
-        self.max = self.max.max(seconds);
-        self.count += 1;
-        self.sum += seconds;
-        self.buckets[BOUNDS.partition_point(|&bound| bound < seconds)] += 1;
-        let exemplar = Exemplar {
-            time_unix_nano: measurement.end,
-            span_id: measurement.span_id.to_vec(),
-            trace_id: measurement.trace_id.to_vec(),
-            value: Some(ExemplarValue::AsDouble(seconds)),
-            ..Default::default()
-        };
-        let slowest = self.exemplars.first().and_then(|exemplar| match exemplar.value {
-            Some(ExemplarValue::AsDouble(value)) => Some(value),
-            _ => None,
-        });
-        if slowest.is_none_or(|slowest| seconds > slowest) {
-            self.exemplars.insert(0, exemplar);
-        } else {
-            self.exemplars.insert(1, exemplar);
-        }
-        self.exemplars.truncate(2);
-    }
-
-    fn point(&mut self, time: u64, attributes: Vec<KeyValue>, cumulative: bool) -> HistogramDataPoint {
-        HistogramDataPoint {
-            attributes,
-            start_time_unix_nano: self.start,
-            time_unix_nano: time,
-            count: self.count,
-            sum: Some(self.sum),
-            bucket_counts: self.buckets.to_vec(),
-            explicit_bounds: BOUNDS.to_vec(),
-            exemplars: std::mem::take(&mut self.exemplars),
-            // The extremes of all time say little: SDKs leave them out of cumulative points.
-            min: (!cumulative).then_some(self.min),
-            max: (!cumulative).then_some(self.max),
-            ..Default::default()
-        }
-    }
-}
 
 /// The instruments of all pods.
 pub(crate) struct Instruments<'a> {
@@ -116,7 +53,11 @@ impl<'a> Instruments<'a> {
         let &Measurement { source, subject, .. } = measurement;
         let start = if Self::is_cumulative(source.service) { self.started_at(source) } else { self.state.collected };
         let series = self.state.distributions.entry((source, subject));
-        series.or_insert_with(|| Distribution { start, ..Default::default() }).record(measurement);
+        series.or_insert_with(|| Distribution::since(start)).record(
+            measurement.seconds,
+            measurement.end,
+            Some((measurement.trace_id, measurement.span_id)),
+        );
         if let Subject::Server { status: 200, .. } = subject
             && self.topology.services[source.service].name == "checkout"
         {
@@ -223,47 +164,14 @@ fn subject_attributes(topology: &Topology, service: ServiceIndex, subject: Subje
                 text("server.address", database.map_or("", |database| database.address.as_str())),
             ];
             if failed {
-                attributes.push(text("error.type", crate::fault::database_exception(plan.language)));
+                attributes.push(text("error.type", crate::shop::fault::database_exception(plan.language)));
             }
             attributes
         }
     }
 }
 
-fn histogram(name: &str, data_points: Vec<HistogramDataPoint>, cumulative: bool) -> Metric {
-    let temporality = if cumulative { AggregationTemporality::Cumulative } else { AggregationTemporality::Delta };
-    let data = Data::Histogram(Histogram { data_points, aggregation_temporality: temporality as i32 });
-    metric(name, "s", data)
-}
-
 fn orders_placed(placed: u64, start: u64, time: u64) -> Metric {
     let point = number(Value::AsInt(placed as i64), start, time, Vec::new());
     metric("orders.placed", "{order}", sum(point, true))
-}
-
-fn gauge(name: &str, unit: &str, point: NumberDataPoint) -> Metric {
-    metric(name, unit, Data::Gauge(Gauge { data_points: vec![point] }))
-}
-
-fn up_down_counter(name: &str, unit: &str, point: NumberDataPoint) -> Metric {
-    metric(name, unit, sum(point, false))
-}
-
-fn sum(point: NumberDataPoint, is_monotonic: bool) -> Data {
-    let aggregation_temporality = AggregationTemporality::Cumulative as i32;
-    Data::Sum(Sum { data_points: vec![point], aggregation_temporality, is_monotonic })
-}
-
-fn number(value: Value, start: u64, time: u64, attributes: Vec<KeyValue>) -> NumberDataPoint {
-    NumberDataPoint {
-        attributes,
-        start_time_unix_nano: start,
-        time_unix_nano: time,
-        value: Some(value),
-        ..Default::default()
-    }
-}
-
-fn metric(name: &str, unit: &str, data: Data) -> Metric {
-    Metric { name: name.into(), unit: unit.into(), data: Some(data), ..Default::default() }
 }

@@ -5,7 +5,7 @@
 //! gRPC, and all latencies, versions and numbers of pods.
 
 use crate::random::stream;
-use crate::topology::{Call, Database, FRONTEND, Operation, Protocol, Service, ServiceIndex, Step, Topology};
+use crate::shop::topology::{Call, Database, FRONTEND, Operation, Protocol, Service, ServiceIndex, Step, Topology};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;

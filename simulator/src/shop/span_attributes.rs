@@ -1,7 +1,7 @@
 //! Attributes of spans after the OpenTelemetry semantic conventions (1.37).
 
 use crate::attributes::{integer, text};
-use crate::topology::{Database, Protocol, Service};
+use crate::shop::topology::{Database, Protocol, Service};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 
 /// What one request carries through all services.

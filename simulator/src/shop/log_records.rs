@@ -1,9 +1,9 @@
 //! Log records: requests, trouble, and change events.
 
 use crate::attributes::{body, integer, text};
-use crate::fault::{Change, ChangeKind, REJECTING_SETTING};
 use crate::random::{MILLISECOND, split_mix};
-use crate::topology::Topology;
+use crate::shop::fault::{Change, REJECTING_SETTING, ShopChange};
+use crate::shop::topology::Topology;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 
@@ -55,7 +55,7 @@ pub(crate) fn change(topology: &Topology, change: &Change, version_before: &str,
     let name = change.name(topology);
     let id = split_mix(topology.seed ^ split_mix(change.at));
     let (event_name, message, mut attributes) = match change.kind {
-        ChangeKind::Deployment => (
+        ShopChange::Deployment => (
             "deployment",
             format!("deployment of {service} {version} succeeded"),
             vec![
@@ -63,7 +63,7 @@ pub(crate) fn change(topology: &Topology, change: &Change, version_before: &str,
                 text("vcs.ref.head.revision", format!("{:016x}{:016x}{:08x}", split_mix(id), id, id >> 32)),
             ],
         ),
-        ChangeKind::Configuration => (
+        ShopChange::Configuration => (
             "deployment",
             format!("configuration {name} of {service} rolled out: {REJECTING_SETTING} = 0"),
             vec![
@@ -72,7 +72,7 @@ pub(crate) fn change(topology: &Topology, change: &Change, version_before: &str,
                 integer("config.value.after", 0),
             ],
         ),
-        ChangeKind::FeatureFlag => (
+        ShopChange::FeatureFlag => (
             "feature_flag.change",
             format!("feature flag {name} of {service} turned on"),
             vec![
@@ -83,7 +83,7 @@ pub(crate) fn change(topology: &Topology, change: &Change, version_before: &str,
             ],
         ),
     };
-    if change.kind != ChangeKind::FeatureFlag {
+    if change.kind != ShopChange::FeatureFlag {
         attributes.push(text("deployment.name", name));
         attributes.push(text("deployment.id", format!("{id:016x}")));
         attributes.push(text("deployment.status", "succeeded"));

@@ -119,7 +119,7 @@ pub struct Topology {
 impl Topology {
     /// The shop of a seed. Its front end is always `frontend`, and a `checkout` and a `payment` always exist.
     pub fn random(seed: u64) -> Self {
-        crate::shop::build(seed)
+        crate::shop::plan::build(seed)
     }
 
     /// Names of all services, front end first, callers before callees.
