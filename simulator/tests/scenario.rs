@@ -361,3 +361,17 @@ fn labels_of_recordings_of_real_systems_are_read() {
     assert_eq!(labels.faults[0].root_cause_service, "ts-contacts-service");
     assert!(labels.faults[0].injected.is_none() && labels.decoys.is_empty());
 }
+
+#[test]
+#[ignore = "a measurement, not a test"]
+fn cost_of_a_scenario() {
+    let started = std::time::Instant::now();
+    let mut items = [0; 3];
+    for seed in 0..5 {
+        for request in Scenario::new(Purpose::Evaluation, seed, END, ScenarioOptions::default()).requests() {
+            items[request.signal as usize] += request.items;
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{items:?} spans, log records, data points in {seconds:.1} s on one processor");
+}
