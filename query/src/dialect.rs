@@ -1,7 +1,7 @@
 //! What PostgreSQL says one way and DataFusion another, put right in the parsed statement, after parameters have their
 //! values and before it is planned.
 
-mod build;
+pub(crate) mod build;
 mod calls;
 mod columns;
 mod forms;
@@ -169,6 +169,7 @@ pub(crate) fn split_array(text: &str) -> Option<Vec<Option<String>>> {
     let mut characters = inside.chars().peekable();
     while characters.peek().is_some() {
         let (mut item, mut quoted) = (String::new(), false);
+        while characters.next_if(|c| c.is_whitespace()).is_some() {}
         if characters.peek() == Some(&'"') {
             quoted = true;
             characters.next();
@@ -184,7 +185,13 @@ pub(crate) fn split_array(text: &str) -> Option<Vec<Option<String>>> {
             if next == '{' {
                 return None;
             }
-            item.push(next);
+            // Space around items is no part of them.
+            if !(quoted && next.is_whitespace()) {
+                item.push(next);
+            }
+        }
+        if !quoted {
+            item.truncate(item.trim_end().len());
         }
         characters.next();
         items.push((quoted || !item.eq_ignore_ascii_case("null")).then_some(item));

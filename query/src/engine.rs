@@ -171,8 +171,8 @@ impl QueryEngine {
         if let Some(files) = store.chunk_files() {
             context.register_object_store(ObjectStoreUrl::local_filesystem().as_ref(), files);
         }
-        let describing = DescribingSchemas::install(&context)?;
-        let base = register(context.state())?;
+        let describing = DescribingSchemas::install(&context, &functions)?;
+        let base = register(context.state(), &describing)?;
         let caching = SessionStateBuilder::new_from_existing(base.clone())
             .with_physical_optimizer_rule(Arc::new(KeepPartials(cache.clone())))
             .build();
@@ -307,6 +307,9 @@ impl QueryEngine {
             .with_runtime_env(Arc::new(environment))
             .build();
         state.register_udf(Arc::new(postgres::CurrentSetting::of(settings)))?;
+        for function in functions::sizes::functions(shared.describing.relations(), &snapshot, tenant) {
+            state.register_udf(Arc::new(function))?;
+        }
         for function in &shared.functions {
             let bound =
                 BoundTableFunction { function: function.clone(), snapshot: snapshot.clone(), tenant: tenant.clone() };
@@ -346,7 +349,7 @@ fn base_context(options: &QueryOptions) -> Result<SessionContext, QueryError> {
 }
 
 /// Our functions, operators and types, on top of DataFusion's and pg_catalog's.
-fn register(state: SessionState) -> Result<SessionState, QueryError> {
+fn register(state: SessionState, describing: &DescribingSchemas) -> Result<SessionState, QueryError> {
     let types =
         Arc::new(uuid::SqlTypes(Some(Arc::new(datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner))));
     let mut state = SessionStateBuilder::new_from_existing(state)
@@ -357,6 +360,9 @@ fn register(state: SessionState) -> Result<SessionState, QueryError> {
         .with_query_planner(Arc::new(GapFillPlanner))
         .build();
     functions::register(&mut state)?;
+    for function in functions::described::functions(describing.relations()) {
+        state.register_udf(Arc::new(function))?;
+    }
     crate::bounded::bound(&mut state)?;
     Ok(state)
 }

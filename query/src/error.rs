@@ -30,6 +30,7 @@ impl SqlState {
     pub const INVALID_STATEMENT_NAME: Self = Self("26000");
     pub const INVALID_CURSOR_NAME: Self = Self("34000");
     pub const INVALID_DATABASE: Self = Self("3D000");
+    pub const INVALID_SCHEMA_NAME: Self = Self("3F000");
     pub const SYNTAX_OR_ACCESS: Self = Self("42000");
     pub const SYNTAX: Self = Self("42601");
     pub const UNDEFINED_COLUMN: Self = Self("42703");
@@ -152,6 +153,14 @@ pub enum QueryError {
         /// What is wrong.
         problem: String,
     },
+    /// A name of the catalog that nothing has.
+    #[error("{what} \"{name}\" does not exist")]
+    UnknownName {
+        /// `relation`, `schema`, `function`, `type`, `role`.
+        what: &'static str,
+        /// As written.
+        name: String,
+    },
     /// A cursor that does not exist.
     #[error("cursor \"{name}\" does not exist")]
     UnknownCursor {
@@ -170,14 +179,9 @@ pub enum QueryError {
         /// Of what, with the limit.
         what: String,
     },
-    /// Something a cursor does not do.
-    #[error("cursor \"{name}\" cannot {what}")]
-    CursorCannot {
-        /// Its name.
-        name: String,
-        /// What it does not do.
-        what: &'static str,
-    },
+    /// A cursor that is to go back, and was not declared for that.
+    #[error("cursor can only scan forward")]
+    CursorForwardOnly,
     /// The time for a statement has passed.
     #[error("canceling statement due to statement timeout after {0:?}")]
     Timeout(Duration),
@@ -252,10 +256,16 @@ impl QueryError {
             Self::InvalidDatetime { .. } => SqlState::INVALID_DATETIME_FORMAT,
             Self::UndefinedFunction { .. } => SqlState::UNDEFINED_FUNCTION,
             Self::InvalidArgument { .. } => SqlState::INVALID_PARAMETER_VALUE,
+            Self::UnknownName { what, .. } => match *what {
+                "relation" => SqlState::UNDEFINED_TABLE,
+                "function" => SqlState::UNDEFINED_FUNCTION,
+                "schema" => SqlState::INVALID_SCHEMA_NAME,
+                _ => SqlState::UNDEFINED_OBJECT,
+            },
             Self::UnknownCursor { .. } => SqlState::INVALID_CURSOR_NAME,
             Self::CursorExists { .. } => SqlState::DUPLICATE_CURSOR,
             Self::TooMuch { .. } => SqlState::PROGRAM_LIMIT_EXCEEDED,
-            Self::CursorCannot { .. } => SqlState::NOT_IN_PREREQUISITE_STATE,
+            Self::CursorForwardOnly => SqlState::NOT_IN_PREREQUISITE_STATE,
             Self::Timeout(_) | Self::Canceled => SqlState::CANCELED,
             Self::Busy { .. } => SqlState::TOO_MANY_CONNECTIONS,
             Self::Shutdown => SqlState::SHUTDOWN,
@@ -274,6 +284,7 @@ impl QueryError {
             Self::ReadOnly { .. } => {
                 Some("Data enters through OTLP; SELECT, WITH, VALUES, EXPLAIN and SHOW are answered.")
             }
+            Self::CursorForwardOnly => Some("Declare it with SCROLL option to enable backward scan."),
             Self::TooComplex { .. } => {
                 Some("Write a chain of OR as IN (...), a chain of UNION as VALUES, or send several statements.")
             }

@@ -40,6 +40,7 @@ pub enum ParameterType {
     Date,
     Time,
     Interval,
+    Uuid,
 }
 
 impl ParameterType {
@@ -50,6 +51,7 @@ impl ParameterType {
             Self::Date => SqlType::Date,
             Self::Time => SqlType::Time(None, TimezoneInfo::None),
             Self::Interval => SqlType::Interval { fields: None, precision: None },
+            Self::Uuid => SqlType::Uuid,
         }
     }
 }

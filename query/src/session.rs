@@ -12,12 +12,13 @@ use crate::cursor::Cursors;
 use crate::dialect::adapt;
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
-use crate::functions::session::{BackendPid, SetConfig};
+use crate::functions::session::{BackendPid, SessionUser, SetConfig};
 use crate::gap_fill::fill;
 use crate::lateral::unfold;
 use crate::naming::{self, Names, rename};
 use crate::parameter::{Parameter, mentions, substitute};
 use crate::progress::RunningPlan;
+use crate::provider::relations::OWNER;
 use crate::settings::Settings;
 use crate::statement::{Command, CopyFormat, Parsed, parse};
 use crate::stream::{AbortOnDrop, QueryStream};
@@ -35,8 +36,8 @@ use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -56,6 +57,7 @@ pub struct Session {
     settings: Arc<Mutex<Settings>>,
     cursors: Arc<Cursors>,
     process: Arc<AtomicI32>,
+    user: Arc<OnceLock<String>>,
 }
 
 /// Answer to a statement.
@@ -91,6 +93,7 @@ impl Session {
             settings: Arc::new(Mutex::new(settings)),
             cursors: Arc::default(),
             process: Arc::default(),
+            user: Arc::default(),
         }
     }
 
@@ -111,6 +114,7 @@ impl Session {
     /// Lists the session as a connection: `pg_stat_activity` shows it as long as the answer lives.
     pub(crate) fn list(&self, process: i32, user: String, address: SocketAddr) -> Listed {
         self.process.store(process, Ordering::Relaxed);
+        let _ = self.user.set(user.clone());
         self.engine.activity().list(process, self.tenant(), (user, address), self.settings.clone())
     }
 
@@ -118,6 +122,7 @@ impl Session {
     fn context(&self, snapshot: Arc<Snapshot>, settings: Arc<Settings>) -> Result<SessionContext, QueryError> {
         let context = self.engine.statement_context(snapshot, self.tenant(), settings)?;
         context.register_udf(SetConfig::of(self.settings.clone()));
+        context.register_udf(SessionUser::named(self.user.get().map_or(OWNER, String::as_str)));
         context.register_udf(BackendPid::of(self.process.load(Ordering::Relaxed)));
         context.register_udf(CancelBackend::of(self.engine.activity().clone(), self.tenant().clone()));
         Ok(context)
@@ -263,14 +268,15 @@ impl Session {
                 substitute(&mut ast, parameters)?;
                 return Ok(Answer::Rows(self.run(ast, names, Reading::AtOnce).await?));
             }
-            Command::Declare { name, query, hold } => {
+            Command::Declare { name, query, hold, scroll } => {
                 let Command::Query(ast) = &query.command else {
                     return Err(QueryError::NotSupported { what: "a cursor for anything but a query".to_owned() });
                 };
                 let mut ast = (**ast).clone();
                 let names = naming::of(&ast);
                 substitute(&mut ast, parameters)?;
-                self.cursors.open(name, self.run(ast, names, Reading::InParts).await?, *hold)?;
+                let rows = self.run(ast, names, Reading::InParts).await?;
+                self.cursors.open(name, rows, (*hold, *scroll))?;
                 "DECLARE CURSOR"
             }
             Command::Fetch { name, distance, moves: false } => {

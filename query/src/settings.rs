@@ -17,7 +17,7 @@ pub(crate) fn version_text() -> String {
 }
 
 /// Known settings: name as reported, default, and whether a client may change it.
-const KNOWN: [(&str, &str, bool); 41] = [
+const KNOWN: [(&str, &str, bool); 47] = [
     ("application_name", "", true),
     ("autovacuum", "off", false),
     ("backslash_quote", "safe_encoding", true),
@@ -25,6 +25,8 @@ const KNOWN: [(&str, &str, bool); 41] = [
     ("client_encoding", "UTF8", true),
     ("client_min_messages", "notice", true),
     ("DateStyle", "ISO, MDY", true),
+    ("default_table_access_method", "heap", true),
+    ("default_tablespace", "", true),
     ("default_transaction_isolation", "repeatable read", true),
     ("default_transaction_read_only", "on", true),
     ("escape_string_warning", "on", true),
@@ -46,6 +48,8 @@ const KNOWN: [(&str, &str, bool); 41] = [
     ("max_connections", "200", false),
     ("max_identifier_length", "63", false),
     ("max_index_keys", "32", false),
+    ("max_parallel_workers_per_gather", "2", true),
+    ("password_encryption", "scram-sha-256", false),
     ("row_security", "off", true),
     ("search_path", "public", true),
     ("server_encoding", "UTF8", false),
@@ -58,7 +62,9 @@ const KNOWN: [(&str, &str, bool); 41] = [
     ("TimeZone", "UTC", true),
     ("transaction_isolation", "repeatable read", true),
     ("transaction_read_only", "on", true),
+    ("transaction_deferrable", "off", true),
     ("whence.cache", "on", true),
+    ("work_mem", "4MB", true),
 ];
 
 /// Settings whose change the server reports to the client (ParameterStatus).

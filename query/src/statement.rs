@@ -13,9 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use std::ops::ControlFlow;
-use std::sync::LazyLock;
 
 pub use copy::{CopyFormat, Separated};
 pub(crate) use cursor::Distance;
@@ -48,7 +46,7 @@ pub(crate) enum Command {
     /// ROLLBACK TO SAVEPOINT: nothing to undo, but a failed transaction goes on.
     RollbackToSavepoint,
     /// DECLARE CURSOR.
-    Declare { name: String, query: Box<Parsed>, hold: bool },
+    Declare { name: String, query: Box<Parsed>, hold: bool, scroll: bool },
     /// FETCH, or MOVE, which answers without the rows.
     Fetch { name: String, distance: Distance, moves: bool },
     /// CLOSE of one cursor, or of all.
@@ -99,32 +97,12 @@ fn parse_one(sql: &str) -> Result<Parsed, QueryError> {
 }
 
 fn parse_text(sql: &str) -> Result<Vec<Parsed>, QueryError> {
-    let statements = if asks_the_catalog(sql) {
-        static COMPATIBLE: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
-        let mut statements = COMPATIBLE.parse(sql).map_err(QueryError::Syntax)?;
-        statements.iter_mut().for_each(crate::catalog_dialect::restore_membership);
-        statements
-    } else {
-        Parser::parse_sql(&PostgreSqlDialect {}, sql).map_err(QueryError::Syntax)?
-    };
+    // ABORT is ROLLBACK, and unknown to the parser.
+    let abort = sql.trim_start().get(..5).is_some_and(|word| word.eq_ignore_ascii_case("abort"));
+    let rollback = abort.then(|| format!("ROLLBACK{}", &sql.trim_start()[5..]));
+    let sql = rollback.as_deref().unwrap_or(sql);
+    let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).map_err(QueryError::Syntax)?;
     statements.into_iter().map(allow).collect()
-}
-
-/// Catalog queries of clients need rewriting before DataFusion plans them; other statements are left as written.
-fn asks_the_catalog(sql: &str) -> bool {
-    const MARKS: [&str; 9] = [
-        "pg_",
-        "information_schema",
-        "current_schema",
-        "current_user",
-        "session_user",
-        "regclass",
-        "regtype",
-        "abort",
-        "quote_ident",
-    ];
-    let lower = sql.to_ascii_lowercase();
-    MARKS.iter().any(|mark| lower.contains(mark))
 }
 
 fn allow(statement: Statement) -> Result<Parsed, QueryError> {
@@ -340,6 +318,7 @@ mod tests {
             "BEGIN READ ONLY",
             "COMMIT",
             "ROLLBACK",
+            "abort",
             "DISCARD ALL",
             "RESET ALL",
             "DEALLOCATE ALL",

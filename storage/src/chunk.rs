@@ -84,7 +84,7 @@ pub(crate) struct Facts {
 }
 
 /// The bucket of a tenant.
-pub(crate) fn bucket_of(tenant: &str) -> i32 {
+pub fn bucket_of(tenant: &str) -> i32 {
     (xxh3_64(tenant.as_bytes()) % BUCKETS) as i32
 }
 

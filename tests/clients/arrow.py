@@ -23,7 +23,7 @@ def part(function):
 @part
 def query(connection):
     with connection.cursor() as cursor:
-        cursor.execute("SELECT asset_id, timestamp, duration_ns, sampled FROM (SELECT *, true AS sampled FROM events) LIMIT 1")
+        cursor.execute("SELECT asset_id, timestamp, duration_ns, sampled FROM (SELECT *, true AS sampled FROM events) AS e LIMIT 1")
         table = cursor.fetch_arrow_table()
         return [[field.name, str(field.type)] for field in table.schema] + [table.num_rows]
 
@@ -46,6 +46,51 @@ def types(connection):
 @part
 def schema(connection):
     return [[field.name, str(field.type)] for field in connection.adbc_get_table_schema("events")][:3]
+
+
+def names(depth, **filters):
+    """Names at one depth of the tree of objects, as adbc_get_objects gives them."""
+    def of(connection):
+        found = []
+        for catalog in connection.adbc_get_objects(depth=depth, **filters).read_all().to_pylist():
+            for schema in catalog["catalog_db_schemas"] or [None]:
+                for table in (schema or {}).get("db_schema_tables") or [None]:
+                    for column in (table or {}).get("table_columns") or [None]:
+                        found.append([catalog["catalog_name"], schema and schema["db_schema_name"],
+                                      table and [table["table_name"], table["table_type"]],
+                                      column and [column["column_name"], column["xdbc_type_name"], column["ordinal_position"]]])
+        return found
+    return of
+
+
+@part
+def catalogs(connection):
+    return names("catalogs")(connection)
+
+
+@part
+def schemas(connection):
+    return sorted(names("db_schemas")(connection))
+
+
+@part
+def tables(connection):
+    return sorted(names("tables", db_schema_filter="public")(connection))
+
+
+@part
+def columns(connection):
+    return names("all", db_schema_filter="public", table_name_filter="correlations")(connection)[:3]
+
+
+@part
+def table_types(connection):
+    return sorted(connection.adbc_get_table_types())
+
+
+@part
+def schema_of_a_schema(connection):
+    return [[field.name, str(field.type)] for field in connection.adbc_get_table_schema("jobs", db_schema_filter="whence")][:2]
 
 
 print(json.dumps(seen, default=str), flush=True)

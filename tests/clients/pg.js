@@ -32,6 +32,22 @@ async function main () {
       (await client.query('SELECT g FROM generate_series(1, 9) AS t(g) ORDER BY g LIMIT $1 OFFSET $2', [2, 3])).rows.length
     ]
   })
+  await part('arrays', async (client) => {
+    const ids = (await client.query('SELECT id FROM events ORDER BY id LIMIT 3')).rows.map((row) => row.id)
+    const times = (await client.query('SELECT timestamp FROM events ORDER BY timestamp LIMIT 2')).rows.map((row) => row.timestamp.toISOString())
+    const count = async (condition, value) =>
+      Number(first(await client.query(`SELECT count(*) FROM events WHERE ${condition}`, [value])))
+    const back = first(await client.query('SELECT $1::int[]', [[1, null, 3]]))
+    const flags = first(await client.query('SELECT ARRAY[true, false]'))
+    const numbers = first(await client.query('SELECT $1::float8[]', [[0.5, 2]]))
+    const uuids = first(await client.query('SELECT array_agg(id ORDER BY id) FROM (SELECT id FROM events ORDER BY id LIMIT 3) AS three'))
+    return [
+      await count('id = ANY($1)', ids), await count('id = ANY($1::uuid[])', ids.slice(1)), await count('id <> ALL($1)', ids),
+      await count('duration_ns = ANY($1)', [5000000, 7]), await count("(status = 'error') = ANY($1)", [true, false]),
+      await count('duration_ns / 1e6 = ANY($1)', [5]), await count('date_trunc(\'milliseconds\', timestamp) = ANY($1)', times) >= 1,
+      await count('name = ANY($1)', []), back, flags, numbers, JSON.stringify(uuids) === JSON.stringify(ids)
+    ]
+  })
   await part('named', async (client) => {
     const question = { name: 'one', text: 'SELECT $1::int AS n' }
     return [first(await client.query({ ...question, values: [1] })), first(await client.query({ ...question, values: [2] }))]

@@ -95,6 +95,23 @@ def named_cursor(connection):
 
 
 @part
+def scroll_cursor(connection):
+    with connection.cursor(name="both ways", scrollable=True) as cursor:
+        cursor.execute("SELECT g FROM generate_series(1, 7) AS t(g) ORDER BY g")
+        seen = [cursor.fetchmany(2)]
+        cursor.scroll(-2)
+        seen.append(cursor.fetchone())
+        cursor.scroll(4, mode="absolute")
+        seen.append(cursor.fetchall())
+    connection.execute("DECLARE c SCROLL CURSOR FOR SELECT g FROM generate_series(1, 7) AS t(g) ORDER BY g")
+    ways = ["LAST", "PRIOR", "BACKWARD 2", "ABSOLUTE -6", "RELATIVE 3", "RELATIVE 0", "BACKWARD ALL", "FORWARD ALL", "FIRST", "-1"]
+    seen.append([[row[0] for row in connection.execute(f"FETCH {way} FROM c").fetchall()] for way in ways])
+    moved = [connection.execute(f"MOVE {way} IN c").statusmessage for way in ("3", "BACKWARD ALL", "LAST")]
+    connection.execute("DECLARE d NO SCROLL CURSOR FOR SELECT 1")
+    return [seen, moved, state_of(connection, "FETCH BACKWARD 1 FROM d")]
+
+
+@part
 def cursors_end_with_their_transaction(connection):
     connection.execute("DECLARE c CURSOR FOR SELECT 1")
     one = connection.execute("FETCH ALL FROM c").fetchall()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 
 /// A server with 50 spans of the service `checkout`, all in one trace.
-fn shop() -> Server {
+pub(crate) fn shop() -> Server {
     shop_with(&[])
 }
 
@@ -171,6 +171,19 @@ fn psycopg_has_cursors_copy_pipelines_and_can_cancel() {
                     [[1], [2], [3]]
                 ]),
             ),
+            (
+                "scroll_cursor",
+                json!([
+                    [
+                        [[1], [2]],
+                        [1],
+                        [[5], [6], [7]],
+                        [[7], [6], [5, 4], [2], [5], [5], [4, 3, 2, 1], [1, 2, 3, 4, 5, 6, 7], [1], []]
+                    ],
+                    ["MOVE 3", "MOVE 2", "MOVE 1"],
+                    "55000"
+                ]),
+            ),
             ("cursors_end_with_their_transaction", json!([[[1]], "34000", "25P01", "34000"])),
             (
                 "copy",
@@ -222,6 +235,19 @@ fn asyncpgs_pool_is_content() {
         &seen,
         &[
             ("parameters", json!([1, 50, 0, [4, 5], ["a", null, "b c"]])),
+            (
+                "arrays",
+                json!([
+                    [],
+                    {
+                        "uuid": 3, "uuid cast": 2, "uuid, all of them": 47, "int8": 50, "int4": 2, "float8": 50,
+                        "bool": 50, "timestamptz": 4, "text": 50, "nothing": 0, "rows": [1, 2, 3],
+                    },
+                    true,
+                    ["pay"],
+                    [5_000_000, 5_000_000, 5_000_000]
+                ]),
+            ),
             ("cursors", json!([500_500, [1, 2], 6])),
             ("savepoints", json!(2)),
             ("release", json!("")),
@@ -240,6 +266,7 @@ fn node_postgres_is_content() {
         &seen,
         &[
             ("parameters", json!([1, "string", true, "object", "50", "50", "50", 2])),
+            ("arrays", json!([3, 2, 47, 50, 50, 50, true, 0, [1, null, 3], [true, false], [0.5, 2], true])),
             ("named", json!([1, 2])),
             ("cursor", json!([["1", "2"], 10, "3"])),
             ("errors", json!([["42703", "8"], "4"])),
@@ -263,6 +290,17 @@ fn adbc_reads_arrow() {
             ),
             ("parameter", json!([[50]])),
             ("schema", json!([["id", "extension<arrow.uuid>"], ["timestamp", time], ["source_module", "string"]])),
+            ("catalogs", json!([["whence", null, null, null]])),
+            ("schemas", json!([["whence", "public", null, null], ["whence", "whence", null, null]])),
+            (
+                "columns",
+                json!([
+                    ["whence", "public", ["correlations", "table"], ["id", "uuid", 1]],
+                    ["whence", "public", ["correlations", "table"], ["timestamp", "timestamptz", 2]],
+                    ["whence", "public", ["correlations", "table"], ["correlation_type", "text", 3]]
+                ]),
+            ),
+            ("schema_of_a_schema", json!([["job", "string"], ["last_started_at", time]])),
         ],
     );
 }
@@ -341,37 +379,4 @@ fn tls_is_spoken_with_psql_and_psycopg_and_a_broken_setup_stops_the_start() {
     let status = broken.wait();
     let said = broken.output();
     assert!(!status.success() && said.contains("server.key") && said.contains("private key"), "{status}: {said}");
-}
-
-/// What psql asks the catalog.
-const LISTINGS: &str = "\\d \\dt \\l \\dn \\dv \\di \\d|events \\df \\df+ \\dT \\dT+ \\dt+ \\d+ \\du \\du+ \\dx \\dm \\ds \
-    \\da \\dD \\db \\dc \\dC \\dd \\ddp \\des \\deu \\dew \\dF \\dg \\dL \\do \\dA \\dRp \\dRs \\drds \\dconfig \\dP \\dE \\l+ \
-    \\dn+ \\dv+ \\di+ \\conninfo \\dS \\det";
-
-#[test]
-fn every_listing_of_psql_is_answered() {
-    let _machine = machine::shared();
-    let server = shop();
-    let mut psql = Command::new("psql");
-    let port = server.ports.pgwire.to_string();
-    psql.args(["-X", "-h", "127.0.0.1", "-p", &port, "-U", "anyone", "whence"]);
-    for listing in LISTINGS.split_whitespace() {
-        psql.args(["-c", &listing.replace('|', " ")]);
-    }
-    let output = psql.stdin(Stdio::null()).output().expect("psql is installed by tests/run");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(!errors.contains("ERROR"), "{errors}");
-    let listed = String::from_utf8_lossy(&output.stdout);
-    for part in ["asset_metadata", "timestamp with time zone", "pg_catalog", "You are connected to database \"whence\""]
-    {
-        assert!(listed.contains(part), "{part} is not in {listed}");
-    }
-}
-
-#[test]
-fn sqlalchemy_nests_transactions() {
-    let _machine = machine::shared();
-    let server = shop();
-    let seen = answer_of(python("reflect.py").arg(server.ports.pgwire.to_string()), b"");
-    compare(&seen, &[("savepoints", json!(2))]);
 }

@@ -7,6 +7,7 @@
 
 mod backup;
 mod cache;
+mod catalog;
 mod clients;
 mod crash;
 mod delete;

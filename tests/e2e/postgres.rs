@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-/// A PostgreSQL of our own, on a socket in a temporary folder.
-struct Postgres {
+/// A PostgreSQL of our own, on a socket in a temporary folder and a port of loopback.
+pub(crate) struct Postgres {
     child: Child,
     folder: tempfile::TempDir,
+    pub(crate) port: u16,
 }
 
 impl Drop for Postgres {
@@ -56,7 +57,8 @@ fn unprivileged(program: &Path) -> Command {
 }
 
 impl Postgres {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(folder.path(), open).unwrap();
@@ -74,25 +76,26 @@ impl Postgres {
             .arg(&data)
             .arg("-k")
             .arg(folder.path())
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "timezone=UTC"])
+            .args(["-p", &port.to_string()])
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "timezone=UTC"])
             .current_dir("/")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let postgres = Self { child, folder };
+        let postgres = Self { child, folder, port };
         let ready = || psql(&postgres.address(), "SELECT 1").status.success();
         eventually(Duration::from_secs(60), ready, |ready| *ready);
         postgres
     }
 
-    fn address(&self) -> [String; 3] {
-        [self.folder.path().display().to_string(), "5432".to_owned(), "postgres".to_owned()]
+    pub(crate) fn address(&self) -> [String; 3] {
+        [self.folder.path().display().to_string(), self.port.to_string(), "postgres".to_owned()]
     }
 }
 
 /// The answers to `script`, from the server at host, port and database.
-fn psql([host, port, database]: &[String; 3], script: &str) -> Output {
+pub(crate) fn psql([host, port, database]: &[String; 3], script: &str) -> Output {
     use std::io::Write;
     let mut child = Command::new("psql")
         .args(["-X", "-A", "-t", "-q", "-P", "null=NULL", "-h", host, "-p", port, "-U", "postgres", database])

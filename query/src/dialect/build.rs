@@ -24,7 +24,7 @@ pub(super) fn function(name: &str, arguments: Vec<Expr>) -> Function {
 }
 
 /// `name(arguments)` as an expression.
-pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+pub(crate) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     Expr::Function(function(name, arguments))
 }
 

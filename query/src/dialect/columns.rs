@@ -50,10 +50,16 @@ pub(super) fn tell_apart(select: &mut Select) {
     if select.projection.len() < 2 {
         return;
     }
+    // Any column may be among those of `*`.
+    let all = select
+        .projection
+        .iter()
+        .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let is_column = |expr: &Expr| matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
     let mut seen = HashSet::new();
     for (position, item) in select.projection.iter_mut().enumerate() {
         if let SelectItem::UnnamedExpr(expr) = item
-            && !seen.insert(name_of(expr))
+            && (!seen.insert(name_of(expr)) || all && is_column(expr))
         {
             let alias = Ident::with_quote('"', format!("?column {}?", position + 1));
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };

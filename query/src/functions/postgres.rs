@@ -36,7 +36,7 @@ impl ScalarUDFImpl for Constant {
 }
 
 /// Everything in the catalog is found without its schema, and may be read.
-const VISIBLE: [&str; 18] = [
+const VISIBLE: [&str; 13] = [
     "pg_function_is_visible",
     "pg_type_is_visible",
     "pg_conversion_is_visible",
@@ -50,11 +50,6 @@ const VISIBLE: [&str; 18] = [
     "pg_ts_parser_is_visible",
     "pg_ts_template_is_visible",
     "pg_has_role",
-    "has_column_privilege",
-    "has_function_privilege",
-    "has_language_privilege",
-    "has_sequence_privilege",
-    "has_type_privilege",
 ];
 
 /// Functions with one answer.
@@ -64,21 +59,17 @@ pub(crate) fn constants() -> Vec<ScalarUDF> {
         ("version", ScalarValue::from(version_text())),
         ("pg_is_in_recovery", ScalarValue::from(false)),
         ("pg_advisory_unlock_all", no_text()),
-        ("obj_description", no_text()),
-        ("col_description", no_text()),
         ("shobj_description", no_text()),
-        ("pg_get_viewdef", no_text()),
         ("pg_get_indexdef", no_text()),
+        ("pg_get_statisticsobjdef_columns", no_text()),
+        ("pg_stat_get_numscans", ScalarValue::from(0_i64)),
         ("pg_get_serial_sequence", no_text()),
-        ("pg_get_function_result", no_text()),
-        ("pg_get_function_arguments", no_text()),
         ("pg_tablespace_location", no_text()),
         ("inet_server_addr", no_text()),
         ("inet_server_port", ScalarValue::Int32(None)),
         ("inet_client_addr", no_text()),
         ("inet_client_port", ScalarValue::Int32(None)),
         ("txid_current", ScalarValue::Int64(Some(1))),
-        ("pg_get_function_identity_arguments", no_text()),
         ("pg_get_function_arg_default", no_text()),
         ("pg_get_function_sqlbody", no_text()),
         ("pg_get_functiondef", no_text()),
@@ -86,9 +77,6 @@ pub(crate) fn constants() -> Vec<ScalarUDF> {
         ("pg_get_triggerdef", no_text()),
         ("pg_get_statisticsobjdef", no_text()),
         ("pg_char_to_encoding", ScalarValue::from(6)),
-        ("pg_table_size", ScalarValue::Int64(None)),
-        ("pg_indexes_size", ScalarValue::Int64(None)),
-        ("pg_database_size", ScalarValue::Int64(None)),
         ("pg_tablespace_size", ScalarValue::Int64(None)),
         ("pg_my_temp_schema", ScalarValue::from(0)),
         ("pg_is_other_temp_schema", ScalarValue::from(false)),

@@ -95,3 +95,35 @@ impl ScalarUDFImpl for BackendPid {
         Ok(ColumnarValue::Scalar(ScalarValue::Int32(Some(self.process))))
     }
 }
+
+/// `session_user`, `current_user`, `user`: the name that the client came in with.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SessionUser {
+    name: String,
+    signature: Signature,
+}
+
+impl SessionUser {
+    pub(crate) fn named(name: &str) -> ScalarUDF {
+        // Not a constant: answers that are kept are kept for all sessions of a tenant.
+        ScalarUDF::from(Self { name: name.to_owned(), signature: Signature::nullary(Volatility::Volatile) })
+    }
+}
+
+impl ScalarUDFImpl for SessionUser {
+    fn name(&self) -> &str {
+        "session_user"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(ColumnarValue::Scalar(ScalarValue::from(self.name.as_str())))
+    }
+}

@@ -3,21 +3,23 @@
 use super::continuous::{ContinuousAggregate, StatementState};
 use super::fetched::{Fetched, FetchedTable};
 use super::information_schema::{DATABASE, InformationSchema};
-use super::pg_attribute::{PgCatalog, described};
+use super::pg_catalog::PgCatalog;
+use super::relations::{INFORMATION_SCHEMA, PG_CATALOG, Relations};
 use super::user_columns::{
     ASSET_METADATA, CHUNKS, INGEST_LEDGER, JOBS, PUBLIC, QUERIES, SETTINGS, TABLES, WHENCE, arrow_schema, catalog,
     columns_of_view,
 };
 use super::views;
 use crate::activity::Activity;
+use crate::functions::listed::own_functions;
+use crate::functions::table::TableFunction;
 use crate::settings::Settings;
 use crate::statements::Statements;
 use async_trait::async_trait;
 use datafusion::catalog::view::ViewTable;
-use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, SchemaProvider};
 use datafusion::common::Result;
 use datafusion::datasource::TableProvider;
-use datafusion::datasource::empty::EmptyTable;
 use datafusion::prelude::SessionContext;
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
@@ -26,35 +28,33 @@ use std::sync::Arc;
 use whence_schema::{Table, TenantId, VIEWS};
 use whence_storage::{Snapshot, Store};
 
-const PG_CATALOG: &str = "pg_catalog";
-const INFORMATION_SCHEMA: &str = "information_schema";
-
 /// Schemas that describe, and do not depend on the snapshot.
 #[derive(Debug, Clone)]
 pub(crate) struct DescribingSchemas {
     pg_catalog: Arc<dyn SchemaProvider>,
     information_schema: Arc<dyn SchemaProvider>,
+    relations: Arc<Relations>,
 }
 
 impl DescribingSchemas {
-    /// Registers pg_catalog's functions in `context`, whose catalog then lists empty tables for pg_catalog to describe.
-    pub(crate) fn install(context: &SessionContext) -> Result<Self> {
+    /// Registers the library's functions in `context`; those that know of our tables come later and replace some.
+    pub(crate) fn install(context: &SessionContext, functions: &[TableFunction]) -> Result<Self> {
         let database = Arc::new(MemoryCatalogProvider::new());
-        for name in [PUBLIC, WHENCE] {
-            let schema = MemorySchemaProvider::new();
-            for table in catalog().into_iter().filter(|table| table.schema == name) {
-                schema.register_table(table.name.to_owned(), Arc::new(EmptyTable::new(described(&table.columns))))?;
-            }
-            database.register_schema(name, Arc::new(schema))?;
-        }
-        let information_schema: Arc<dyn SchemaProvider> = Arc::new(InformationSchema::new()?);
-        database.register_schema(INFORMATION_SCHEMA, information_schema.clone())?;
         context.register_catalog(DATABASE, database.clone());
         setup_pg_catalog(context, DATABASE, EmptyContextProvider).map_err(|error| *error)?;
-        let pg_catalog = database
+        let library = database
             .schema(PG_CATALOG)
             .ok_or_else(|| crate::error::QueryError::Internal("pg_catalog was not registered".to_owned()))?;
-        Ok(Self { pg_catalog: Arc::new(PgCatalog(pg_catalog)), information_schema })
+        let functions = own_functions(functions);
+        let information_schema: Arc<dyn SchemaProvider> = Arc::new(InformationSchema::new(&functions)?);
+        let pg_catalog = PgCatalog::new(library.as_ref(), information_schema.as_ref(), &functions)?;
+        let relations = pg_catalog.relations().clone();
+        Ok(Self { pg_catalog: Arc::new(pg_catalog), information_schema, relations })
+    }
+
+    /// The tables and views there are.
+    pub(crate) fn relations(&self) -> &Arc<Relations> {
+        &self.relations
     }
 }
 

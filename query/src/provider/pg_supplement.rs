@@ -46,32 +46,134 @@ impl Fixed {
 }
 
 /// Columns that are added, or that have another type, by table. Access lists and options are arrays in PostgreSQL.
-const COLUMNS: [(&str, &[(&str, Fixed)]); 17] = [
-    ("pg_class", &[("relacl", NoTexts), ("reloptions", NoTexts), ("tableoid", Number(1259)), ("relhasoids", NoText)]),
-    ("pg_namespace", &[("nspacl", NoTexts), ("tableoid", Number(2615))]),
-    ("pg_attribute", &[("attacl", NoTexts), ("attoptions", NoTexts), ("attfdwoptions", NoTexts)]),
+const COLUMNS: [(&str, &[(&str, Fixed)]); 12] = [
     ("pg_type", &[("typacl", NoTexts), ("tableoid", Number(1247))]),
     ("pg_proc", &[("proacl", NoTexts), ("proconfig", NoTexts), ("tableoid", Number(1255))]),
     ("pg_language", &[("lanacl", NoTexts), ("tableoid", Number(2612))]),
-    ("pg_database", &[("datacl", NoTexts), ("daticulocale", NoText), ("tableoid", Number(1262))]),
     ("pg_tablespace", &[("spcacl", NoTexts), ("spcoptions", NoTexts)]),
-    ("pg_default_acl", &[("defaclacl", NoTexts)]),
-    ("pg_db_role_setting", &[("setconfig", NoTexts)]),
-    ("pg_constraint", &[("tableoid", Number(2606))]),
     ("pg_operator", &[("tableoid", Number(2617))]),
     ("pg_opclass", &[("tableoid", Number(2616))]),
     ("pg_opfamily", &[("tableoid", Number(2753))]),
-    ("pg_rewrite", &[("tableoid", Number(2618))]),
-    ("pg_trigger", &[("tableoid", Number(2620))]),
-    ("pg_roles", &[("rolconfig", NoTexts)]),
+    ("pg_am", &[("tableoid", Number(2601))]),
+    ("pg_cast", &[("tableoid", Number(2605))]),
+    ("pg_collation", &[("tableoid", Number(3456)), ("colliculocale", NoText)]),
+    ("pg_conversion", &[("tableoid", Number(2607))]),
+    ("pg_ts_config", &[("tableoid", Number(3602))]),
 ];
+
+/// Types of columns in empty tables that the library takes for text.
+const ARRAYS: [(&str, Kind); 25] = [
+    ("indkey", Kind::Shorts),
+    ("indoption", Kind::Shorts),
+    ("indclass", Kind::Integers),
+    ("indcollation", Kind::Integers),
+    ("conkey", Kind::Shorts),
+    ("confkey", Kind::Shorts),
+    ("conpfeqop", Kind::Integers),
+    ("conppeqop", Kind::Integers),
+    ("conffeqop", Kind::Integers),
+    ("conexclop", Kind::Integers),
+    ("confdelsetcols", Kind::Shorts),
+    ("polroles", Kind::Integers),
+    ("stxkeys", Kind::Shorts),
+    ("stxkind", Kind::Texts),
+    ("prattrs", Kind::Shorts),
+    ("setconfig", Kind::Texts),
+    ("defaclacl", Kind::Texts),
+    ("tgattr", Kind::Shorts),
+    ("fdwacl", Kind::Texts),
+    ("fdwoptions", Kind::Texts),
+    ("srvacl", Kind::Texts),
+    ("srvoptions", Kind::Texts),
+    ("ftoptions", Kind::Texts),
+    ("umoptions", Kind::Texts),
+    ("subpublications", Kind::Texts),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Shorts,
+    Integers,
+    Texts,
+}
+
+impl Kind {
+    fn arrow(self) -> DataType {
+        DataType::new_list(
+            match self {
+                Self::Shorts => DataType::Int16,
+                Self::Integers => DataType::Int32,
+                Self::Texts => DataType::Utf8,
+            },
+            true,
+        )
+    }
+}
+
+/// Tables that the library has rows for, and that have none here: there are no indexes, constraints, rules ...
+const WITHOUT_ROWS: [&str; 43] = [
+    "pg_attrdef",
+    "pg_auth_members",
+    "pg_constraint",
+    "pg_db_role_setting",
+    "pg_default_acl",
+    "pg_depend",
+    "pg_enum",
+    "pg_event_trigger",
+    "pg_extension",
+    "pg_foreign_data_wrapper",
+    "pg_foreign_server",
+    "pg_foreign_table",
+    "pg_index",
+    "pg_inherits",
+    "pg_init_privs",
+    "pg_largeobject",
+    "pg_largeobject_metadata",
+    "pg_matviews",
+    "pg_partitioned_table",
+    "pg_policy",
+    "pg_publication",
+    "pg_publication_namespace",
+    "pg_publication_rel",
+    "pg_replication_origin",
+    "pg_replication_slots",
+    "pg_rewrite",
+    "pg_seclabel",
+    "pg_sequence",
+    "pg_shdepend",
+    "pg_shdescription",
+    "pg_shseclabel",
+    "pg_statistic",
+    "pg_statistic_ext",
+    "pg_statistic_ext_data",
+    "pg_subscription",
+    "pg_subscription_rel",
+    "pg_trigger",
+    "pg_user_mapping",
+    "pg_indexes",
+    "pg_rules",
+    "pg_sequences",
+    "pg_policies",
+    "pg_parameter_acl",
+];
+
+/// True for a table of pg_catalog that never has a row here.
+pub(crate) fn is_empty_here(name: &str) -> bool {
+    WITHOUT_ROWS.contains(&name) || EMPTY.iter().any(|(known, _)| *known == name)
+}
 
 const TEXT: DataType = DataType::Utf8;
 const INT: DataType = DataType::Int32;
 const BOOL: DataType = DataType::Boolean;
 
 /// Tables that are empty here, with the columns clients select.
-const EMPTY: [(&str, &[(&str, DataType)]); 11] = [
+const EMPTY: [(&str, &[(&str, DataType)]); 14] = [
+    (
+        "pg_policies",
+        &[("schemaname", TEXT), ("tablename", TEXT), ("policyname", TEXT), ("permissive", TEXT), ("cmd", TEXT)],
+    ),
+    ("pg_parameter_acl", &[("oid", INT), ("parname", TEXT), ("paracl", TEXT)]),
+    ("pg_publication_tables", &[("pubname", TEXT), ("schemaname", TEXT), ("tablename", TEXT), ("rowfilter", TEXT)]),
     (
         "pg_indexes",
         &[("schemaname", TEXT), ("tablename", TEXT), ("indexname", TEXT), ("tablespace", TEXT), ("indexdef", TEXT)],
@@ -100,11 +202,23 @@ const EMPTY: [(&str, &[(&str, DataType)]); 11] = [
     ("pg_stats", &[("schemaname", TEXT), ("tablename", TEXT), ("attname", TEXT)]),
 ];
 
-/// A table that the library does not have.
-pub(crate) fn empty_table(name: &str) -> Option<Arc<dyn TableProvider>> {
-    let (_, columns) = EMPTY.iter().find(|(known, _)| *known == name)?;
-    let fields: Vec<_> = columns.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect();
-    Some(Arc::new(EmptyTable::new(Arc::new(Schema::new(fields)))))
+/// A table without rows; `columns` are those that the library knows.
+pub(crate) fn empty_table(name: &str, columns: Option<SchemaRef>) -> Option<Arc<dyn TableProvider>> {
+    let schema = match columns {
+        Some(columns) => {
+            let field = |field: &Arc<Field>| match ARRAYS.iter().find(|(array, _)| array == field.name()) {
+                Some((name, kind)) => Field::new(*name, kind.arrow(), true),
+                None => field.as_ref().clone(),
+            };
+            let tableoid = Field::new("tableoid", INT, true);
+            Schema::new(columns.fields().iter().map(field).chain([tableoid]).collect::<Vec<_>>())
+        }
+        None => {
+            let (_, columns) = EMPTY.iter().find(|(known, _)| *known == name)?;
+            Schema::new(columns.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect::<Vec<_>>())
+        }
+    };
+    Some(Arc::new(EmptyTable::new(Arc::new(schema))))
 }
 
 /// Names of the tables that are added.

@@ -27,6 +27,8 @@ pub(crate) struct UserColumn {
     pub(crate) name: String,
     pub(crate) data_type: UserType,
     pub(crate) nullable: bool,
+    /// What the DDL says about it, behind its line.
+    pub(crate) comment: Option<String>,
 }
 
 impl UserType {
@@ -106,24 +108,36 @@ pub(crate) fn columns_of_view(view: &View) -> Vec<UserColumn> {
 }
 
 fn read_ddl(ddl: &str) -> Vec<UserColumn> {
-    let lines = ddl.lines().map(|line| line.split("--").next().unwrap_or_default().trim().trim_end_matches(','));
     let column = |line: &str| {
-        let (name, rest) = line.split_once(char::is_whitespace)?;
+        let (line, comment) = match line.split_once("--") {
+            Some((line, comment)) => (line, Some(comment.trim().to_owned())),
+            None => (line, None),
+        };
+        let (name, rest) = line.trim().trim_end_matches(',').split_once(char::is_whitespace)?;
         let rest = rest.trim();
         let (kind, nullable) = match rest.strip_suffix("NOT NULL") {
             Some(kind) => (kind.trim(), false),
             None => (rest, true),
         };
-        Some(UserColumn { name: name.to_owned(), data_type: UserType::parse(kind)?, nullable })
+        Some(UserColumn { name: name.to_owned(), data_type: UserType::parse(kind)?, nullable, comment })
     };
-    lines.filter_map(column).collect()
+    ddl.lines().filter_map(column).collect()
 }
 
-/// A table of the catalog: schema, name, columns.
+/// What the DDL says about the whole, above its first statement.
+fn comment_of(ddl: &'static str) -> String {
+    let lines = ddl.lines().map_while(|line| line.strip_prefix("--"));
+    lines.map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// A table or view of the catalog.
 pub(crate) struct CatalogTable {
     pub(crate) schema: &'static str,
     pub(crate) name: &'static str,
     pub(crate) columns: Vec<UserColumn>,
+    pub(crate) comment: String,
+    /// The query of a view.
+    pub(crate) definition: Option<&'static str>,
 }
 
 /// Schema of the tables users work with.
@@ -147,27 +161,48 @@ pub(crate) const ASSET_METADATA: &str = "asset_metadata";
 
 /// Every table users can name.
 pub(crate) fn catalog() -> Vec<CatalogTable> {
-    let mut tables: Vec<_> = Table::ALL
-        .into_iter()
-        .map(|table| CatalogTable { schema: PUBLIC, name: table.name(), columns: columns_of(table) })
-        .collect();
-    tables.extend(VIEWS.iter().map(|view| CatalogTable {
+    let of_whence = |name, columns, comment: &str| CatalogTable {
+        schema: WHENCE,
+        name,
+        columns,
+        comment: comment.to_owned(),
+        definition: None,
+    };
+    let hypertables = Table::ALL.into_iter().map(|table| CatalogTable {
+        schema: PUBLIC,
+        name: table.name(),
+        columns: columns_of(table),
+        comment: comment_of(table.ddl()),
+        definition: None,
+    });
+    let views = VIEWS.iter().map(|view| CatalogTable {
         schema: PUBLIC,
         name: view.name,
         columns: columns_of_view(view),
-    }));
-    tables.push(CatalogTable { schema: PUBLIC, name: ASSET_METADATA, columns: asset_columns() });
-    tables.push(CatalogTable { schema: WHENCE, name: INGEST_LEDGER, columns: ledger_columns() });
-    tables.push(CatalogTable { schema: WHENCE, name: CHUNKS, columns: chunk_columns() });
-    tables.push(CatalogTable { schema: WHENCE, name: JOBS, columns: job_columns() });
-    tables.push(CatalogTable { schema: WHENCE, name: QUERIES, columns: query_columns() });
-    tables.push(CatalogTable { schema: WHENCE, name: TABLES, columns: table_columns() });
-    tables.push(CatalogTable { schema: WHENCE, name: SETTINGS, columns: setting_columns() });
-    tables
+        comment: comment_of(view.ddl),
+        definition: Some(view.query()),
+    });
+    let assets = CatalogTable {
+        schema: PUBLIC,
+        name: ASSET_METADATA,
+        columns: asset_columns(),
+        comment: "One row for each asset: what telemetry says about it.".to_owned(),
+        definition: None,
+    };
+    let ledger = "Items of each minute: received = stored + duplicate + rejected + dropped.";
+    let others = [
+        of_whence(INGEST_LEDGER, ledger_columns(), ledger),
+        of_whence(CHUNKS, chunk_columns(), "The files of the tables."),
+        of_whence(JOBS, job_columns(), "What the store does in the background, with the last run of each."),
+        of_whence(QUERIES, query_columns(), "What statements have cost, without their literals."),
+        of_whence(TABLES, table_columns(), "The tables with their sizes."),
+        of_whence(SETTINGS, setting_columns(), "The limits that hold here."),
+    ];
+    hypertables.chain(views).chain([assets]).chain(others).collect()
 }
 
 fn column(name: &str, data_type: UserType, nullable: bool) -> UserColumn {
-    UserColumn { name: name.to_owned(), data_type, nullable }
+    UserColumn { name: name.to_owned(), data_type, nullable, comment: None }
 }
 
 /// Columns of `asset_metadata`.
@@ -292,5 +327,7 @@ mod tests {
         let events = columns_of(Table::Events);
         assert_eq!((events[0].name.as_str(), events[0].data_type, events[0].nullable), ("id", UserType::Uuid, false));
         assert!(events.iter().any(|c| c.name == "duration_ns" && c.nullable && c.data_type == UserType::BigInt));
+        assert_eq!(events[4].comment.as_deref(), Some("the trace id"));
+        assert!(comment_of(Table::Events.ddl()).starts_with("Every span, span event and log record"));
     }
 }

@@ -8,17 +8,19 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-/// How far FETCH and MOVE go; cursors go forward only.
+/// How far FETCH and MOVE go. Only a SCROLL cursor goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Distance {
     /// The next so many rows.
     Rows(u64),
     /// All that are left.
     All,
-    /// The one row that is so many further on; those before it are passed over.
-    Relative(u64),
-    /// The row with this number, counted from 1.
-    Absolute(u64),
+    /// So many rows before this one, the nearest first.
+    Back(u64),
+    /// The one row that is so many further on, or back; those between are passed over. 0 is this row again.
+    Relative(i64),
+    /// The row with this number, counted from 1; from the end, backward, if negative. 0 is before the first.
+    Absolute(i64),
 }
 
 /// True if the text may hold FETCH or MOVE, which are not for the parser.
@@ -80,20 +82,35 @@ fn fetch(tokens: &[Token]) -> Result<Parsed, QueryError> {
     }
     let words: Vec<String> = rest.iter().map(|token| token.to_string().to_lowercase()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
-    let distance = match words.as_slice() {
-        [] | ["next" | "forward"] => Distance::Rows(1),
-        ["all"] | ["forward", "all"] => Distance::All,
-        ["first"] => Distance::Absolute(1),
-        ["absolute", count] => Distance::Absolute(number(count)?),
-        ["relative", count] => Distance::Relative(number(count)?),
-        ["prior" | "last" | "backward", ..] | ["-", _] | [_, "-", _] => {
-            return Err(QueryError::CursorCannot { name, what: "go backward: only forward" });
-        }
-        [count] | ["forward", count] => Distance::Rows(number(count)?),
-        _ => return Err(wrong()),
-    };
+    let distance = direction(&words).ok_or_else(wrong)?;
     Ok(Parsed { command: Command::Fetch { name, distance, moves } })
+}
+
+/// What the words between FETCH and the cursor say; `None` if they are no direction.
+fn direction(words: &[&str]) -> Option<Distance> {
+    let number = |digits: &str| digits.parse::<u64>().ok();
+    let signed = |words: &[&str]| match words {
+        ["-", digits] => number(digits).and_then(|number| 0_i64.checked_sub_unsigned(number)),
+        [digits] | ["+", digits] => number(digits).and_then(|number| i64::try_from(number).ok()),
+        _ => None,
+    };
+    let along = |rows: i64| match rows {
+        0 => Distance::Relative(0),
+        rows if rows > 0 => Distance::Rows(rows.unsigned_abs()),
+        rows => Distance::Back(rows.unsigned_abs()),
+    };
+    Some(match words {
+        [] | ["next" | "forward"] => Distance::Rows(1),
+        ["prior" | "backward"] => Distance::Back(1),
+        ["all"] | ["forward", "all"] => Distance::All,
+        ["backward", "all"] => Distance::Back(u64::MAX),
+        ["first"] => Distance::Absolute(1),
+        ["last"] => Distance::Absolute(-1),
+        ["absolute", count @ ..] => Distance::Absolute(signed(count)?),
+        ["relative", count @ ..] => Distance::Relative(signed(count)?),
+        ["backward", count @ ..] => along(signed(count)?.checked_neg()?),
+        ["forward", count @ ..] | count => along(signed(count)?),
+    })
 }
 
 /// A name as it is kept: without quotes it is in lower case.
@@ -106,16 +123,14 @@ pub(super) fn declare(mut declared: Vec<Declare>) -> Result<Command, QueryError>
     let unsupported = || QueryError::NotSupported { what: "DECLARE of anything but one cursor".to_owned() };
     let (Some(one), true) = (declared.pop(), declared.is_empty()) else { return Err(unsupported()) };
     let (Some(name), Some(query)) = (one.names.first(), one.for_query) else { return Err(unsupported()) };
-    if one.scroll == Some(true) {
-        return Err(QueryError::NotSupported { what: "a SCROLL cursor: cursors go forward only; it".to_owned() });
-    }
     if one.binary == Some(true) {
         return Err(QueryError::NotSupported {
             what: "DECLARE ... BINARY: ask for binary results in FETCH; it".to_owned(),
         });
     }
     let query = super::parse_one(&query.to_string())?;
-    Ok(Command::Declare { name: name_of(name), query: Box::new(query), hold: one.hold == Some(true) })
+    let (hold, scroll) = (one.hold == Some(true), one.scroll == Some(true));
+    Ok(Command::Declare { name: name_of(name), query: Box::new(query), hold, scroll })
 }
 
 /// CLOSE of one cursor, or of all.
@@ -152,8 +167,18 @@ mod tests {
         ] {
             assert_eq!(distance(sql), Some((name.to_owned(), far, moves)), "{sql}");
         }
-        for sql in ["FETCH PRIOR FROM c", "FETCH BACKWARD 2 FROM c", "FETCH -1 FROM c", "FETCH RELATIVE -1 FROM c"] {
-            assert!(matches!(super::super::parse(sql), Err(QueryError::CursorCannot { .. })), "{sql}");
+        for (sql, far) in [
+            ("FETCH PRIOR FROM c", Distance::Back(1)),
+            ("FETCH BACKWARD 2 FROM c", Distance::Back(2)),
+            ("FETCH BACKWARD ALL IN c", Distance::Back(u64::MAX)),
+            ("FETCH -1 FROM c", Distance::Back(1)),
+            ("FETCH BACKWARD -3 FROM c", Distance::Rows(3)),
+            ("FETCH RELATIVE -1 FROM c", Distance::Relative(-1)),
+            ("FETCH 0 FROM c", Distance::Relative(0)),
+            ("FETCH LAST c", Distance::Absolute(-1)),
+            ("MOVE ABSOLUTE -2 IN c", Distance::Absolute(-2)),
+        ] {
+            assert_eq!(distance(sql).map(|(_, far, _)| far), Some(far), "{sql}");
         }
         assert!(super::super::parse("FETCH x y z FROM c").is_err());
         assert_eq!(

@@ -120,7 +120,40 @@ fn binary_value(data: &mut BytesMut, column: &ArrayRef, row: usize) -> bool {
         DataType::Duration(_) => binary_interval(data, of_duration(column, row)),
         DataType::FixedSizeBinary(_) => data.put_slice(column.as_fixed_size_binary().value(row)),
         DataType::Binary => data.put_slice(column.as_binary::<i32>().value(row)),
+        DataType::List(item) => return binary_array(data, item, &column.as_list::<i32>().value(row)),
         _ => return false,
+    }
+    true
+}
+
+/// An array of one dimension: dimensions, whether there are nulls, element type, length, lower bound, then length and
+/// value of each. False if its elements are not of the common types; nothing is written then.
+fn binary_array(data: &mut BytesMut, item: &Field, items: &ArrayRef) -> bool {
+    let Ok(items) = plain(items) else { return false };
+    if matches!(items.data_type(), DataType::List(_) | DataType::Struct(_)) {
+        return false;
+    }
+    let start = data.len();
+    data.put_i32(i32::from(!items.is_empty()));
+    data.put_i32(i32::from(items.null_count() > 0));
+    data.put_u32(wire_type(item).oid());
+    if items.is_empty() {
+        return true;
+    }
+    data.put_i32(i32::try_from(items.len()).unwrap_or(i32::MAX));
+    data.put_i32(1);
+    for position in 0..items.len() {
+        let before = data.len();
+        data.put_i32(-1);
+        if items.is_null(position) {
+            continue;
+        }
+        if !binary_value(data, &items, position) {
+            data.truncate(start);
+            return false;
+        }
+        let length = i32::try_from(data.len() - before - 4).unwrap_or(i32::MAX);
+        data[before..before + 4].copy_from_slice(&length.to_be_bytes());
     }
     true
 }
@@ -142,7 +175,7 @@ fn other_value(data: &mut BytesMut, column: &ArrayRef, row: usize, field: &Field
             | DataType::UInt64
     );
     let arrow_field = Field::new(field.name(), column.data_type().clone(), true);
-    if listed && wire_type(&arrow_field) == *field.datatype() && !holds_uuids(column.data_type()) {
+    if listed && wire_type(&arrow_field) == *field.datatype() {
         let mut encoder = DataRowEncoder::new(Arc::new(vec![field.clone()]));
         encode_value(&mut encoder, column, row, &arrow_field, field)?;
         // Its own length comes first; ours is in place already.
@@ -156,6 +189,32 @@ fn other_value(data: &mut BytesMut, column: &ArrayRef, row: usize, field: &Field
     Ok(())
 }
 
-fn holds_uuids(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::List(item) | DataType::LargeList(item) if matches!(item.data_type(), DataType::FixedSizeBinary(_)))
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use arrow::array::{FixedSizeBinaryArray, ListArray};
+    use arrow::datatypes::Int32Type;
+
+    #[test]
+    fn arrays_are_written_as_postgresql_reads_them() {
+        let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(7), None]), Some(vec![])]);
+        let column: ArrayRef = Arc::new(list);
+        let mut data = BytesMut::new();
+        assert!(binary_value(&mut data, &column, 0));
+        let words: Vec<i32> = data.chunks(4).map(|word| i32::from_be_bytes(word.try_into().unwrap())).collect();
+        assert_eq!(words, [1, 1, 23, 2, 1, 4, 7, -1]);
+        data.clear();
+        assert!(binary_value(&mut data, &column, 1));
+        assert_eq!(data.len(), 12);
+    }
+
+    #[test]
+    fn uuids_in_arrays_have_their_own_type() {
+        let ids = FixedSizeBinaryArray::try_from_iter([[1_u8; 16]].iter()).unwrap();
+        let item = Field::new("item", crate::functions::UUID, true);
+        let mut data = BytesMut::new();
+        assert!(binary_array(&mut data, &item, &(Arc::new(ids) as ArrayRef)));
+        assert_eq!((&data[8..12], data.len()), (&2950_u32.to_be_bytes()[..], 40));
+    }
 }

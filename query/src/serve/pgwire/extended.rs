@@ -5,6 +5,7 @@ use super::names::PortalState;
 use super::parameters::{decode, is_binary};
 use super::types::{described, parameter_type};
 use crate::Parameter;
+use crate::error::QueryError;
 use crate::functions::catalog::type_named;
 use crate::session::{Description, Session};
 use crate::statement::{Command, Distance, Parsed, parse};
@@ -340,8 +341,10 @@ where
     PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
 {
     let most = match distance {
-        Distance::Rows(rows) | Distance::Relative(rows) => rows,
+        Distance::Rows(rows) => rows,
+        Distance::Relative(rows) if rows >= 0 => rows.unsigned_abs(),
         Distance::All => u64::MAX,
+        Distance::Relative(_) | Distance::Back(_) => return Err(error(QueryError::CursorForwardOnly)),
         Distance::Absolute(_) => return Err(failure("0A000", "MOVE ABSOLUTE of a portal is not supported")),
     };
     let mut state = portal.lock().await;

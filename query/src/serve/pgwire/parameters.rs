@@ -66,7 +66,7 @@ fn decode_text(wire: &Type, bytes: &[u8]) -> Result<Parameter, String> {
         Type::TIME => Parameter::Typed(ParameterType::Time, text.to_owned()),
         Type::INTERVAL => Parameter::Typed(ParameterType::Interval, text.to_owned()),
         _ => match element_type(wire) {
-            Some(element) => Parameter::Array(array_of_text(&element, text).ok_or_else(bad)??),
+            Some(element) => Parameter::Array(typed(&element, array_of_text(&element, text).ok_or_else(bad)??)),
             None => Parameter::Text(text.to_owned()),
         },
     })
@@ -86,6 +86,9 @@ fn decode_binary(wire: &Type, bytes: &[u8]) -> Result<Parameter, String> {
         Type::NUMERIC => Parameter::Number(numeric(bytes).ok_or_else(bad)?),
         Type::BYTEA => Parameter::Bytes(bytes.to_vec()),
         Type::UUID => Parameter::Text(EventId(u128::from_be_bytes(fixed(bytes).ok_or_else(bad)?)).to_string()),
+        Type::REGCLASS | Type::REGTYPE | Type::REGPROC | Type::REGNAMESPACE | Type::REGROLE if bytes.len() == 4 => {
+            Parameter::Integer(u32::from_be_bytes(fixed(bytes).ok_or_else(bad)?).into())
+        }
         Type::JSONB => match bytes.split_first() {
             Some((1, rest)) => Parameter::Text(String::from_utf8(rest.to_vec()).map_err(|_| bad())?),
             _ => return Err(bad()),
@@ -116,7 +119,7 @@ fn decode_binary(wire: &Type, bytes: &[u8]) -> Result<Parameter, String> {
             Parameter::Typed(ParameterType::Interval, format!("{months} months {days} days {micros} microseconds"))
         }
         _ => match element_type(wire) {
-            Some(_) => Parameter::Array(binary_array(bytes).ok_or_else(bad)??),
+            Some(element) => Parameter::Array(typed(&element, binary_array(bytes).ok_or_else(bad)??)),
             None => Parameter::Text(text()?),
         },
     })
@@ -145,8 +148,23 @@ fn element_type(wire: &Type) -> Option<Type> {
         Type::UUID_ARRAY => Type::UUID,
         Type::TIMESTAMPTZ_ARRAY => Type::TIMESTAMPTZ,
         Type::TIMESTAMP_ARRAY => Type::TIMESTAMP,
+        Type::DATE_ARRAY => Type::DATE,
+        Type::TIME_ARRAY => Type::TIME,
+        Type::INTERVAL_ARRAY => Type::INTERVAL,
+        Type::BYTEA_ARRAY => Type::BYTEA,
+        Type::JSON_ARRAY => Type::JSON,
+        Type::JSONB_ARRAY => Type::JSONB,
         _ => return None,
     })
+}
+
+/// Elements that are UUIDs say so: a list of texts is not made one of UUIDs later.
+fn typed(element: &Type, items: Vec<Parameter>) -> Vec<Parameter> {
+    let uuid = |item| match item {
+        Parameter::Text(text) => Parameter::Typed(ParameterType::Uuid, text),
+        other => other,
+    };
+    if *element == Type::UUID { items.into_iter().map(uuid).collect() } else { items }
 }
 
 /// PostgreSQL's binary numeric: digits of base 10,000.
