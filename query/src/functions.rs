@@ -27,6 +27,7 @@ pub(crate) mod sizes;
 pub(crate) mod sketch;
 pub(crate) mod sketch_aggregate;
 pub(crate) mod table;
+pub(crate) mod text_search;
 pub(crate) mod time_bucket;
 pub(crate) mod time_pattern;
 pub(crate) mod time_text;
@@ -58,6 +59,7 @@ pub(crate) fn register(state: &mut SessionState) -> Result<(), QueryError> {
     state.register_function_rewrite(Arc::new(casts::PostgresCasts))?;
     state.register_function_rewrite(Arc::new(interval::PartsOfTimes))?;
     state.register_function_rewrite(Arc::new(arithmetic::CheckedArithmetic))?;
+    state.register_function_rewrite(Arc::new(text_search::TextSearchRewrite))?;
     let scalar = json::functions()
         .into_iter()
         .chain(postgres::constants().into_iter().map(Arc::new))
@@ -70,6 +72,7 @@ pub(crate) fn register(state: &mut SessionState) -> Result<(), QueryError> {
         .chain(numbers::functions().into_iter().map(Arc::new))
         .chain(quoting::functions().into_iter().map(Arc::new))
         .chain(regex::functions().into_iter().map(Arc::new))
+        .chain(text_search::functions())
         .chain(zone::functions().into_iter().map(Arc::new))
         .chain(crate::gap_fill::functions().into_iter().map(Arc::new))
         .chain([

@@ -37,6 +37,7 @@ mod statements;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod text;
 mod times_first;
 mod watch;
 

@@ -3,6 +3,7 @@
 //! ```text
 //! raw::RawTable          stored columns: memtable batches + chunk files, tenant filter always, chunks pruned by time
 //!   -> lookup            conditions on ids become conditions on stored columns (bloom filters, statistics)
+//!   -> selection         chunks and row groups that have no such texts are left out
 //! views::events ...      projections (metrics: aggregation) over it: the columns users know; inlined when planned
 //! continuous           named aggregations over these, current through partial results of chunks
 //! catalog                schemas public, whence, information_schema, pg_catalog
@@ -20,6 +21,7 @@ pub(crate) mod pg_static;
 pub(crate) mod pg_supplement;
 pub(crate) mod raw;
 pub(crate) mod relations;
+mod selection;
 pub(crate) mod table_sizes;
 pub(crate) mod user_columns;
 pub(crate) mod views;

@@ -9,4 +9,5 @@ mod http;
 mod limits;
 mod partials;
 mod plans;
+mod texts;
 mod wire;

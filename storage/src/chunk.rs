@@ -18,6 +18,7 @@ pub(crate) mod join;
 mod layout;
 pub(crate) mod merge;
 mod sort;
+pub(crate) mod text;
 pub(crate) mod writer;
 
 use crate::StorageError;
@@ -27,6 +28,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -72,6 +74,7 @@ pub struct Chunk {
     /// Set once the chunk is in a bucket.
     remote: OnceLock<Arc<Remote>>,
     tenants: OnceLock<Vec<String>>,
+    text_index: OnceLock<text::TextIndex>,
 }
 
 /// What a chunk is, apart from its file.
@@ -110,6 +113,7 @@ impl Chunk {
             footer: OnceLock::new(),
             remote: OnceLock::new(),
             tenants: OnceLock::new(),
+            text_index: OnceLock::new(),
             path,
         })
     }
@@ -163,6 +167,21 @@ impl Chunk {
                 }
                 Err(error) => return Err(StorageError::file("open", &self.path)(error)),
             }
+        }
+    }
+
+    /// `bytes` bytes from `offset` on, of the local file or, if that was evicted, of the object in the bucket. Blocks.
+    pub(crate) fn read_at(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, StorageError> {
+        match (File::open(&self.path), self.remote.get()) {
+            (Ok(file), _) => {
+                let mut part = vec![0; bytes];
+                file.read_exact_at(&mut part, offset).map_err(StorageError::file("read", &self.path))?;
+                Ok(part)
+            }
+            (Err(error), Some(remote)) if error.kind() == ErrorKind::NotFound => {
+                remote.read_blocking(&self.path, offset..offset + bytes as u64)
+            }
+            (Err(error), _) => Err(StorageError::file("open", &self.path)(error)),
         }
     }
 

@@ -122,7 +122,11 @@ impl ExprPlanner for JsonOperators {
                 "jsonb_concat"
             }
             StringConcat if holds_json(&expr.right) && is_literal(&expr.left) => "jsonb_concat",
-            AtAt | AtQuestion => {
+            AtAt => {
+                let call = super::text_search::matching(&expr.left, &expr.right)?;
+                return Ok(PlannerResult::Planned(call.alias(title())));
+            }
+            AtQuestion => {
                 let what = format!("{} (use ->, ->>, @> or LIKE instead)", expr.op);
                 return Err(crate::QueryError::NotSupported { what: format!("the operator {what}") }.into());
             }

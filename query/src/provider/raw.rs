@@ -1,7 +1,9 @@
 //! A hypertable with its stored columns: what is in memory and what is in chunk files, for one tenant.
 
 use super::lookup::implied;
+use super::selection::Selection;
 use crate::cache::split::ScannedChunk;
+use crate::text::needed;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -31,7 +33,7 @@ use datafusion::physical_plan::union::UnionExec;
 use datafusion::prelude::{col, lit};
 use std::sync::Arc;
 use whence_schema::{Table, TenantId, UnixNanos};
-use whence_storage::{Chunk, TableSnapshot};
+use whence_storage::{Chunk, TableSnapshot, TextCondition};
 
 const TENANT_ID: &str = "tenant_id";
 const TIMESTAMP: &str = "timestamp";
@@ -61,22 +63,29 @@ impl RawTable {
 
     /// Rows in the chunks of `range`. The newest come first: with `ORDER BY timestamp DESC LIMIT n` the rest is then
     /// skipped by their statistics.
-    fn chunks(
+    async fn chunks(
         &self,
         state: &dyn Session,
         columns: &[usize],
         range: &TimeRange,
+        texts: TextCondition,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let mut chunks: Vec<&Arc<Chunk>> = self.rows.chunks.iter().filter(|chunk| range.touches(chunk)).collect();
+        let mut chunks: Vec<_> = self.rows.chunks.iter().filter(|chunk| range.touches(chunk)).cloned().collect();
         if chunks.is_empty() {
             return Ok(None);
         }
         chunks.sort_by_key(|chunk| std::cmp::Reverse(chunk.max_time));
-        let partitions = state.config_options().execution.target_partitions.clamp(1, chunks.len());
+        let threads = state.config_options().execution.target_partitions;
+        let selection = Selection::of(chunks, texts, threads).await?;
+        let partitions = threads.min(selection.chunks.len()).max(1);
         let mut groups = vec![FileGroup::default(); partitions];
-        for (i, chunk) in chunks.iter().enumerate() {
-            let scanned = ScannedChunk { chunk: Arc::clone(chunk), tenant: self.tenant.clone() };
-            groups[i % partitions].push(file(chunk)?.with_extension(scanned));
+        for (i, selected) in selection.chunks.iter().enumerate() {
+            let scanned = ScannedChunk { chunk: Arc::clone(&selected.chunk), tenant: self.tenant.clone() };
+            let file = file(&selected.chunk)?.with_extension(scanned);
+            groups[i % partitions].push(match selected.access_plan() {
+                Some(plan) => file.with_extension(plan),
+                None => file,
+            });
         }
         let url = ObjectStoreUrl::local_filesystem();
         let environment = state.runtime_env();
@@ -91,7 +100,8 @@ impl RawTable {
             .with_reorder_filters(true)
             .with_enable_page_index(true)
             .with_bloom_filter_on_read(true);
-        let rows = chunks.iter().map(|chunk| usize::try_from(chunk.rows).unwrap_or(usize::MAX));
+        selection.report(&source);
+        let rows = selection.chunks.iter().map(|read| usize::try_from(read.chunk.rows).unwrap_or(usize::MAX));
         let statistics = Statistics::new_unknown(&self.schema)
             .with_num_rows(Precision::Inexact(rows.fold(0, usize::saturating_add)));
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
@@ -175,6 +185,7 @@ impl TableProvider for RawTable {
         let columns = self.columns_read(&projection, &conditions)?;
         let read_schema = Arc::new(self.schema.project(&columns)?);
         let range = TimeRange::of(&conditions);
+        let texts = conditions.iter().map(needed).fold(TextCondition::always(), TextCondition::and);
         let Some(condition) = conjunction(conditions) else {
             return Ok(Arc::new(EmptyExec::new(read_schema)));
         };
@@ -184,7 +195,7 @@ impl TableProvider for RawTable {
         if !self.rows.batches.is_empty() {
             inputs.push(filtered(self.memory(&columns, partitions)?, &condition)?);
         }
-        if let Some(chunks) = self.chunks(state, &columns, &range)? {
+        if let Some(chunks) = self.chunks(state, &columns, &range, texts).await? {
             inputs.push(filtered(chunks, &condition)?);
         }
         let rows = match inputs.len() {

@@ -50,6 +50,8 @@ pub(super) struct Row {
     pub(super) parent: Option<u64>,
     pub(super) log: Option<(u64, i32)>,
     pub(super) severity: &'static str,
+    /// Of a log record; `boom` if it is empty.
+    pub(super) body: &'static str,
     pub(super) payload: &'static str,
 }
 
@@ -299,7 +301,7 @@ fn batch(tenant: &TenantId, start: UnixNanos, rows: &[Row]) -> RecordBatch {
         text(&|row| is_span(row).then(|| "server".to_owned())),
         numbers(&|row| is_span(row).then_some(1_000_000)),
         text(&|row| is_span(row).then(|| "ok".to_owned())),
-        text(&|row| (!is_span(row)).then(|| "boom".to_owned())),
+        text(&|row| (!is_span(row)).then(|| if row.body.is_empty() { "boom" } else { row.body }.to_owned())),
         text(&|_| None),
         text(&|_| None),
         fixed("{}"),

@@ -7,6 +7,7 @@ use super::counts::CountedColumns;
 use super::duplicates;
 use super::file::{ChunkFile, Place};
 use super::merge::{Merged, SORTED_RUNS, Without, merge, run_starts, sorted_runs};
+use super::text::{TEXT_INDEX, TextIndex};
 use super::{COLD_LEVEL, Chunk, Facts, layout};
 use crate::control::removals::RowsByKey;
 use crate::{Disk, StorageError};
@@ -122,7 +123,7 @@ fn copy_row_groups(place: &Place<'_>, chunks: &[Arc<Chunk>]) -> Result<(PathBuf,
     let mut properties = layout::properties(place.table, layout::ROW_GROUP_ROWS, compression).into_builder();
     // The Arrow types of the columns are in the footer's key "ARROW:schema", which row groups do not carry.
     let mut pairs = first.file_metadata().key_value_metadata().cloned().unwrap_or_default();
-    pairs.retain(|pair| pair.key != SORTED_RUNS);
+    pairs.retain(|pair| pair.key != SORTED_RUNS && pair.key != TEXT_INDEX);
     let mut starts = Vec::new();
     let mut groups = 0;
     for (_, metadata) in &inputs {
@@ -137,8 +138,30 @@ fn copy_row_groups(place: &Place<'_>, chunks: &[Arc<Chunk>]) -> Result<(PathBuf,
             copy_row_group(&mut writer, file, metadata, group).map_err(failed())?;
         }
     }
+    copy_text_index(&mut writer, chunks, &inputs)?;
     writer.finish().map_err(failed())?;
     writer.inner_mut().finish()
+}
+
+/// What the chunks say about their texts, behind the last row group.
+fn copy_text_index(
+    writer: &mut SerializedFileWriter<ChunkFile>,
+    chunks: &[Arc<Chunk>],
+    inputs: &[(File, ParquetMetaData)],
+) -> Result<(), StorageError> {
+    let indexes: Vec<TextIndex> = inputs.iter().map(|(_, metadata)| TextIndex::of(metadata)).collect();
+    if indexes.iter().all(TextIndex::is_empty) {
+        return Ok(());
+    }
+    let mut joined = TextIndex::default();
+    for ((_, metadata), (index, chunk)) in inputs.iter().zip(indexes.iter().zip(chunks)) {
+        for group in 0..metadata.num_row_groups() {
+            let bytes = joined.copy(index, group, chunk, writer.bytes_written() as u64)?;
+            writer.write_all(&bytes).map_err(StorageError::file("write", &chunk.path))?;
+        }
+    }
+    writer.append_key_value_metadata(joined.key_value());
+    Ok(())
 }
 
 fn copy_row_group(

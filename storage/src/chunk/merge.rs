@@ -10,6 +10,7 @@
 use super::counts::CountedColumns;
 use super::duplicates::Positions;
 use super::file::{ChunkFile, Place};
+use super::text::TextIndexBuilder;
 use super::writer::finish;
 use super::{Chunk, Facts, layout};
 use crate::StorageError;
@@ -280,6 +281,7 @@ fn gather(table: Table, open: &[Run], slice: &[(usize, usize)]) -> Result<Record
 struct Output {
     table: Table,
     writer: ArrowWriter<ChunkFile>,
+    texts: Option<TextIndexBuilder>,
     facts: Facts,
     /// Of `metrics`: rows of the last bucket written so far, to which parts may still come.
     held: Option<RecordBatch>,
@@ -295,7 +297,8 @@ impl Output {
             .map_err(StorageError::chunk(path))?;
         writer.append_key_value_metadata(sorted_runs(&[0]));
         let facts = Facts { rows: 0, bytes: 0, min_micros: i64::MAX, max_micros: i64::MIN };
-        Ok(Self { table: place.table, writer, facts, held: None })
+        let texts = TextIndexBuilder::for_table(place.table);
+        Ok(Self { table: place.table, writer, texts, facts, held: None })
     }
 
     fn write(&mut self, batch: RecordBatch) -> Result<(), StorageError> {
@@ -322,6 +325,7 @@ impl Output {
             self.facts.max_micros = self.facts.max_micros.max(*time);
         }
         self.facts.rows += batch.num_rows() as u64;
+        self.texts.iter_mut().for_each(|texts| texts.add(batch));
         self.writer.write(batch).map_err(StorageError::chunk(self.writer.inner().path()))
     }
 
@@ -329,7 +333,7 @@ impl Output {
         if let Some(held) = self.held.take() {
             self.put(&held)?;
         }
-        finish(self.writer, self.facts).map(Some)
+        finish(self.writer, self.texts, self.facts).map(Some)
     }
 }
 

@@ -4,6 +4,7 @@ use super::file::{ChunkFile, Place};
 use super::gather::gather;
 use super::merge::sorted_runs;
 use super::sort::{Key, Partition, sorted_keys};
+use super::text::{TextIndex, TextIndexBuilder};
 use super::{Chunk, Facts, layout};
 use crate::{Disk, StorageError};
 use arrow::record_batch::RecordBatch;
@@ -49,8 +50,11 @@ fn write_chunk(place: &Place<'_>, batches: &[RecordBatch], keys: &[Key]) -> Resu
     let properties = layout::properties(place.table, keys.len(), layout::compression_of(place.level));
     let mut writer = ArrowWriter::try_new(file, place.table.stored_schema(), Some(properties)).map_err(failed())?;
     writer.append_key_value_metadata(sorted_runs(&[0]));
+    let mut texts = TextIndexBuilder::for_table(place.table);
     for slice in keys.chunks(SLICE_ROWS) {
-        writer.write(&gather(place.table, batches, slice)?).map_err(failed())?;
+        let rows = gather(place.table, batches, slice)?;
+        writer.write(&rows).map_err(failed())?;
+        texts.iter_mut().for_each(|texts| texts.add(&rows));
     }
     let facts = Facts {
         rows: keys.len() as u64,
@@ -58,13 +62,40 @@ fn write_chunk(place: &Place<'_>, batches: &[RecordBatch], keys: &[Key]) -> Resu
         min_micros: keys.iter().map(|key| key.micros).min().unwrap_or(0),
         max_micros: keys.iter().map(|key| key.micros).max().unwrap_or(0),
     };
-    finish(writer, facts)
+    finish(writer, texts, facts)
 }
 
 /// Makes the file durable under its final name. Its size is filled in here.
-pub(super) fn finish(mut writer: ArrowWriter<ChunkFile>, facts: Facts) -> Result<Chunk, StorageError> {
+pub(super) fn finish(
+    mut writer: ArrowWriter<ChunkFile>,
+    texts: Option<TextIndexBuilder>,
+    facts: Facts,
+) -> Result<Chunk, StorageError> {
+    if let Some(texts) = texts {
+        append_text_index(&mut writer, texts)?;
+    }
     writer.finish().map_err(StorageError::chunk(writer.inner().path()))?;
     let (path, bytes) = writer.inner_mut().finish()?;
     Chunk::at(path.clone(), Facts { bytes, ..facts })
         .ok_or_else(|| StorageError::Incompatible { path, reason: "the name is not that of a chunk".to_owned() })
+}
+
+/// Writes what the texts are behind the last row group.
+fn append_text_index(writer: &mut ArrowWriter<ChunkFile>, texts: TextIndexBuilder) -> Result<(), StorageError> {
+    let path = writer.inner().path().to_owned();
+    writer.flush().map_err(StorageError::chunk(&path))?;
+    let groups = texts.finish();
+    let written = writer.flushed_row_groups().iter().map(|group| group.num_rows().unsigned_abs());
+    if !written.eq(groups.iter().map(|group| group.rows as u64)) {
+        // Never so; what is said of other rows would hide these.
+        tracing::warn!(path = %path.display(), "no text index: row groups are not those it was made for");
+        return Ok(());
+    }
+    let mut index = TextIndex::default();
+    for group in &groups {
+        let bytes = index.push(group, writer.bytes_written() as u64)?;
+        writer.write_all(&bytes).map_err(StorageError::file("write", &path))?;
+    }
+    writer.append_key_value_metadata(index.key_value());
+    Ok(())
 }

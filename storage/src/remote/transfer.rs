@@ -11,6 +11,7 @@ use object_store::path::Path as Key;
 use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -198,6 +199,22 @@ impl Remote {
         let (remote, path) = (self.clone(), path.to_owned());
         self.runtime.spawn(async move { drop(done.send(remote.fetch(&path).await)) });
         outcome.recv().unwrap_or(Err(StorageError::Closed))
+    }
+
+    /// A part of a chunk of the bucket, for threads that may block.
+    pub(crate) fn read_blocking(self: &Arc<Self>, path: &Path, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
+        let (done, outcome) = std::sync::mpsc::sync_channel(1);
+        let (remote, path) = (self.clone(), path.to_owned());
+        self.runtime.spawn(async move { drop(done.send(remote.read(&path, range).await)) });
+        outcome.recv().unwrap_or(Err(StorageError::Closed))
+    }
+
+    async fn read(&self, path: &Path, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
+        let _turn = self.downloads.acquire().await.map_err(|_| StorageError::Closed)?;
+        let key = self.located(path)?;
+        let bytes = self.bucket.store().get_range(&key, range).await.map_err(self.failed("read", &key))?;
+        self.bucket.watch.downloaded_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(bytes.into())
     }
 
     async fn download(&self, path: &Path) -> Result<(), StorageError> {
