@@ -446,7 +446,7 @@ fn cast_problem(error: &arrow::error::ArrowError) -> Option<(SqlState, String)> 
         let kind = type_named(rest.split(['(', ' ']).next().unwrap_or_default());
         let digits = value.trim().trim_start_matches(['-', '+']);
         let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        return Some(match is_number && kind.ends_with("int") || is_number && kind == "integer" {
+        return Some(match is_number && (kind.ends_with("int") || kind == "integer") {
             true => (out_of_range, format!("value \"{value}\" is out of range for type {kind}")),
             false => {
                 (SqlState::INVALID_TEXT_REPRESENTATION, format!("invalid input syntax for type {kind}: \"{value}\""))

@@ -79,11 +79,6 @@ def tables(connection):
 
 
 @part
-def columns(connection):
-    return names("all", db_schema_filter="public", table_name_filter="correlations")(connection)[:3]
-
-
-@part
 def table_types(connection):
     return sorted(connection.adbc_get_table_types())
 

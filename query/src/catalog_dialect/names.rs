@@ -161,7 +161,10 @@ impl VisitorMut for Names {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        while let Expr::Collate { expr: inner, .. } = expr {
+        while let Expr::Collate { expr: inner, collation } = expr
+            && collation.0.len() == 2
+        {
+            // What psql writes, `COLLATE pg_catalog.default`; others the dialect knows or refuses.
             *expr = (**inner).clone();
         }
         match expr {

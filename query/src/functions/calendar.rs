@@ -76,7 +76,8 @@ fn day_of(year: i64, month: i64, day: i64) -> Result<NaiveDate, QueryError> {
 fn clock_of(hour: i64, minute: i64, second: f64) -> Result<i64, QueryError> {
     let micros = (second * 1e6).round_ties_even();
     let whole_day = hour == 24 && minute == 0 && micros == 0.0;
-    if !whole_day && !((0..24).contains(&hour) && (0..60).contains(&minute) && (0.0..=6e7).contains(&micros)) {
+    let in_day = (0..24).contains(&hour) && (0..60).contains(&minute) && (0.0..=6e7).contains(&micros);
+    if !(whole_day || in_day) {
         return Err(out_of_range(format!("time field value: {hour:02}:{minute:02}:{second:02}")));
     }
     Ok((hour * 60 + minute) * 60_000_000 + micros as i64)

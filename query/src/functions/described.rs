@@ -53,7 +53,6 @@ impl Value<'_> {
 #[derive(Clone, Copy)]
 enum Work {
     Text(fn(&Relations, &[Value<'_>]) -> Option<String>),
-    Checked(fn(&[Value<'_>]) -> Result<Option<String>, QueryError>),
     Flag(fn(&Relations, &[Value<'_>]) -> Option<bool>),
     Oid(fn(&Relations, &[Value<'_>]) -> Result<Option<i32>, QueryError>),
 }
@@ -96,7 +95,7 @@ impl ScalarUDFImpl for Describing {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(match self.work {
-            Work::Text(_) | Work::Checked(_) => DataType::Utf8,
+            Work::Text(_) => DataType::Utf8,
             Work::Flag(_) => DataType::Boolean,
             Work::Oid(_) => DataType::Int32,
         })
@@ -120,9 +119,6 @@ impl ScalarUDFImpl for Describing {
         let result: ArrayRef = match self.work {
             Work::Text(work) => {
                 Arc::new((0..rows).map(|row| work(&self.relations, &values(row))).collect::<StringArray>())
-            }
-            Work::Checked(work) => {
-                Arc::new((0..rows).map(|row| work(&values(row))).collect::<std::result::Result<StringArray, _>>()?)
             }
             Work::Flag(work) => {
                 Arc::new((0..rows).map(|row| work(&self.relations, &values(row))).collect::<BooleanArray>())
@@ -163,15 +159,14 @@ fn value(column: &ArrayRef, row: usize) -> Value<'_> {
 /// The functions, for these relations.
 pub(crate) fn functions(relations: &Arc<Relations>) -> Vec<ScalarUDF> {
     let text = Work::Text;
-    let all: [(&'static str, Work); 31] = [
-        ("format", Work::Checked(|arguments| formatted(arguments))),
-        (OID_OF, Work::Oid(|relations, arguments| oid_of(relations, arguments))),
-        (NAME_OF_OID, text(|relations, arguments| name_of_oid(relations, arguments))),
+    let all: [(&'static str, Work); 30] = [
+        (OID_OF, Work::Oid(oid_of)),
+        (NAME_OF_OID, text(name_of_oid)),
         ("to_regclass", text(|relations, arguments| Some(relations.named(arguments.first()?.text()?)?.display()))),
-        ("obj_description", text(|relations, arguments| description(relations, arguments))),
-        ("col_description", text(|relations, arguments| column_description(relations, arguments))),
-        ("pg_get_viewdef", text(|relations, arguments| view_definition(relations, arguments))),
-        ("pg_table_is_visible", Work::Flag(|relations, arguments| is_visible(relations, arguments))),
+        ("obj_description", text(description)),
+        ("col_description", text(column_description)),
+        ("pg_get_viewdef", text(view_definition)),
+        ("pg_table_is_visible", Work::Flag(is_visible)),
         ("format_type", text(|_, arguments| format_type(arguments))),
         ("pg_get_userbyid", text(|_, arguments| Some(role(arguments.first()?.number()?)))),
         ("pg_encoding_to_char", text(|_, arguments| Some(encoding(arguments.first()?.number()?).to_owned()))),
@@ -204,43 +199,6 @@ pub(crate) fn functions(relations: &Arc<Relations>) -> Vec<ScalarUDF> {
     let function =
         |(name, work)| ScalarUDF::from(Describing { name, work, relations: relations.clone(), signature: signature() });
     all.into_iter().map(function).collect()
-}
-
-/// `format(template, values...)` with `%s`, `%I`, `%L` and `%%`, of texts and whole numbers.
-fn formatted(arguments: &[Value<'_>]) -> Result<Option<String>, QueryError> {
-    let refused = |what: &str| Err(QueryError::NotSupported { what: format!("format() with {what}") });
-    let Some(Value::Text(template)) = arguments.first() else { return Ok(None) };
-    let mut values = arguments.iter().skip(1);
-    let mut characters = template.chars();
-    let mut out = String::new();
-    while let Some(character) = characters.next() {
-        if character != '%' {
-            out.push(character);
-            continue;
-        }
-        let directive = characters.next();
-        if directive == Some('%') {
-            out.push('%');
-            continue;
-        }
-        let value = match values.next() {
-            None => return refused("fewer values than its template has"),
-            Some(Value::Other) => {
-                return refused("values that are neither texts nor whole numbers: cast them to text; it");
-            }
-            Some(Value::Null) => None,
-            Some(Value::Number(number)) => Some(number.to_string()),
-            Some(Value::Text(text)) => Some((*text).to_owned()),
-        };
-        match (directive, value) {
-            (Some('s'), value) => out.push_str(&value.unwrap_or_default()),
-            (Some('I'), Some(name)) => out.push_str(&quoted(&name)),
-            (Some('L'), Some(text)) => out.push_str(&format!("'{}'", text.replace('\'', "''"))),
-            (Some('L'), None) => out.push_str("NULL"),
-            _ => return refused("anything but %s, %I, %L and %%, or NULL as a name"),
-        }
-    }
-    Ok(Some(out))
 }
 
 /// The number that `text::kind` stands for. Numbers are taken as they are.

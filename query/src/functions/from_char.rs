@@ -144,7 +144,7 @@ impl Reader<'_> {
     /// Position of the word that comes next, whatever its case.
     fn word(&mut self, field: &str, words: &[&str]) -> Result<usize, QueryError> {
         let matches = |word: &&str| self.rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-        match words.iter().position(|word| matches(&word)) {
+        match words.iter().position(matches) {
             Some(at) => {
                 self.skip_bytes(words[at].len());
                 Ok(at)

@@ -17,7 +17,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 const SEEN: usize = 8_192;
 /// Bytes of the words of a row group, beyond which they are no dictionary: real texts in a language or two have less.
 const MAX_WORD_BYTES: usize = 1 << 20;
-/// Reads the rows of `events` in the order in which they are written. Takes about 0.2 s of CPU for a million spans.
+/// Reads the rows of `events` in the order in which they are written. Takes from 0.03 (hardly any
+/// attributes) to 1 s (ten attributes, most values unique) of CPU for a million spans.
 pub(crate) struct TextIndexBuilder {
     groups: Vec<Group>,
     rows: usize,
