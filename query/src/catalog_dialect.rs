@@ -126,6 +126,12 @@ mod tests {
                 "SELECT (SELECT l.a FROM pg_l l, pg_t t WHERE l.oid = o.x AND t.oid = o.y AND o.x <> t.z) FROM o",
                 "SELECT (SELECT first_value(l.a) FROM pg_l l, pg_t t WHERE l.oid = o.x AND t.oid = o.y AND l.oid <> t.z) FROM o",
             ),
+            (
+                "SELECT (WITH RECURSIVE b(oid, d) AS (SELECT p.typbasetype AS oid, 0 FROM pg_type p WHERE p.oid = t.oid \
+                 UNION ALL SELECT p.typbasetype, b.d + 1 FROM pg_type p, b WHERE b.oid = p.oid AND p.typbasetype <> 0) \
+                 SELECT oid FROM b ORDER BY d DESC LIMIT 1) FROM pg_type t",
+                "SELECT t.typbasetype FROM pg_type t",
+            ),
         ] {
             let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().remove(0);
             adapt(&mut statement);

@@ -86,6 +86,9 @@ impl VisitorMut for Adapt {
         if let Some(number) = forms::folded(expr) {
             *expr = number;
         }
+        if let Expr::Array(array) = expr {
+            build::type_nulls(&mut array.elem);
+        }
         ControlFlow::Continue(())
     }
 

@@ -1,5 +1,6 @@
 //! Values for `$1`, `$2`, ... They are put into the parsed statement, never into its text.
 
+use crate::dialect::build::type_nulls;
 use crate::error::QueryError;
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType as SqlType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, Statement, TableFactor,
@@ -82,10 +83,11 @@ impl Parameter {
                 value(Value::HexStringLiteral(digits))
             }
             Self::Typed(kind, text) => cast(text.clone(), kind.sql()),
-            Self::Array(items) => Expr::Array(datafusion::sql::sqlparser::ast::Array {
-                elem: items.iter().map(Self::expression).collect(),
-                named: true,
-            }),
+            Self::Array(items) => {
+                let mut elem: Vec<Expr> = items.iter().map(Self::expression).collect();
+                type_nulls(&mut elem);
+                Expr::Array(datafusion::sql::sqlparser::ast::Array { elem, named: true })
+            }
         }
     }
 }

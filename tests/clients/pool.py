@@ -24,6 +24,44 @@ async def parameters(pool):
         return [len(limited), texts, none, [record["g"] for record in offset], back]
 
 
+async def arrays(pool):
+    """Arrays of every common type: what they hold comes back, and ANY finds with them."""
+    now = datetime.datetime(2026, 1, 31, 10, 0, 0, 5, tzinfo=datetime.timezone.utc)
+    one = uuid.UUID("5b8efff7-9803-8103-d269-b633813fc60c")
+    values = {
+        "int2": [1, None, -3], "int4": [1, None, -3], "int8": [1, None, 1 << 40], "float4": [1.5, None], "float8": [0.1, None],
+        "bool": [True, None, False], "uuid": [one, None], "timestamptz": [now, None], "date": [now.date(), None],
+        "timestamp": [now.replace(tzinfo=None), None], "text": ["a", None, "b, \"c\""], "bytea": [b"\x00\xff", None],
+        "interval": [datetime.timedelta(hours=25), None], "time": [now.time(), None],
+    }
+    wrong = []
+    async with pool.acquire() as connection:
+        for kind, given in values.items():
+            back = await connection.fetchval(f"SELECT $1::{kind}[]", given)
+            none = await connection.fetchval(f"SELECT $1::{kind}[]", [])
+            if back != given or none != []:
+                wrong.append([kind, str(back), str(none)])
+        ids = [record["id"] for record in await connection.fetch("SELECT id FROM events ORDER BY id LIMIT 3")]
+        times = await connection.fetchval("SELECT array_agg(timestamp ORDER BY timestamp) FROM events")
+        found = {
+            "uuid": await connection.fetchval("SELECT count(*) FROM events WHERE id = ANY($1)", ids),
+            "uuid cast": await connection.fetchval("SELECT count(*) FROM events WHERE id = ANY($1::uuid[])", ids[:2]),
+            "uuid, all of them": await connection.fetchval("SELECT count(*) FROM events WHERE id <> ALL($1)", ids),
+            "int8": await connection.fetchval("SELECT count(*) FROM events WHERE duration_ns = ANY($1)", [5000000, 1]),
+            "int4": await connection.fetchval("SELECT count(*) FROM generate_series(1, 9) AS t(g) WHERE g::int = ANY($1)", [2, 3]),
+            "float8": await connection.fetchval("SELECT count(*) FROM events WHERE duration_ns / 1e6 = ANY($1)", [5.0]),
+            "bool": await connection.fetchval("SELECT count(*) FROM events WHERE (status = 'error') = ANY($1)", [True, False]),
+            "timestamptz": await connection.fetchval("SELECT count(*) FROM events WHERE timestamp = ANY($1)", times[:4]),
+            "text": await connection.fetchval("SELECT count(*) FROM events WHERE name = ANY($1)", ["pay"]),
+            "nothing": await connection.fetchval("SELECT count(*) FROM events WHERE id = ANY($1)", []),
+            "rows": [record[0] for record in await connection.fetch("SELECT unnest($1::int[]) AS x ORDER BY 1", [3, 1, 2])],
+        }
+        aggregated = await connection.fetchrow(
+            "SELECT array_agg(id ORDER BY id) AS ids, array_agg(DISTINCT name) AS names, array_agg(duration_ns) AS durations"
+            " FROM (SELECT * FROM events ORDER BY id LIMIT 3) AS three")
+        return [wrong, found, list(aggregated["ids"]) == ids, aggregated["names"], aggregated["durations"]]
+
+
 async def cursors(pool):
     async with pool.acquire() as connection, connection.transaction(readonly=True):
         total = 0
@@ -77,7 +115,7 @@ async def main():
     seen = {}
     async with asyncpg.create_pool(host="127.0.0.1", port=int(sys.argv[1]), user="anyone", database="whence",
                                    min_size=1, max_size=1) as pool:
-        for part in (parameters, cursors, savepoints, release, copy, timeouts):
+        for part in (parameters, arrays, cursors, savepoints, release, copy, timeouts):
             try:
                 seen[part.__name__] = await part(pool)
             except Exception as error:

@@ -235,6 +235,19 @@ fn asyncpgs_pool_is_content() {
         &seen,
         &[
             ("parameters", json!([1, 50, 0, [4, 5], ["a", null, "b c"]])),
+            (
+                "arrays",
+                json!([
+                    [],
+                    {
+                        "uuid": 3, "uuid cast": 2, "uuid, all of them": 47, "int8": 50, "int4": 2, "float8": 50,
+                        "bool": 50, "timestamptz": 4, "text": 50, "nothing": 0, "rows": [1, 2, 3],
+                    },
+                    true,
+                    ["pay"],
+                    [5_000_000, 5_000_000, 5_000_000]
+                ]),
+            ),
             ("cursors", json!([500_500, [1, 2], 6])),
             ("savepoints", json!(2)),
             ("release", json!("")),
@@ -279,6 +292,14 @@ fn adbc_reads_arrow() {
             ("schema", json!([["id", "extension<arrow.uuid>"], ["timestamp", time], ["source_module", "string"]])),
             ("catalogs", json!([["whence", null, null, null]])),
             ("schemas", json!([["whence", "public", null, null], ["whence", "whence", null, null]])),
+            (
+                "columns",
+                json!([
+                    ["whence", "public", ["correlations", "table"], ["id", "uuid", 1]],
+                    ["whence", "public", ["correlations", "table"], ["timestamp", "timestamptz", 2]],
+                    ["whence", "public", ["correlations", "table"], ["correlation_type", "text", 3]]
+                ]),
+            ),
             ("schema_of_a_schema", json!([["job", "string"], ["last_started_at", time]])),
         ],
     );

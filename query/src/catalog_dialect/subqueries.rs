@@ -1,6 +1,6 @@
 //! Subqueries over the catalog with one row or none, which the engine believes of aggregates only, and `ARRAY(SELECT ...)`.
 
-use super::has_aggregate;
+use super::{column_name, has_aggregate};
 use crate::dialect::build::call;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
@@ -17,6 +17,10 @@ impl VisitorMut for Subqueries {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Subquery(query) = expr {
+            if let Some(base) = base_of_domain(query) {
+                *expr = base;
+                return ControlFlow::Continue(());
+            }
             one_row(query);
         }
         if let Some(aggregated) = array_of_query(expr) {
@@ -53,6 +57,32 @@ fn one_row(query: &mut Query) {
     if !has_aggregate(value) {
         *item = SelectItem::UnnamedExpr(call("first_value", vec![value.clone()]));
     }
+}
+
+/// `(WITH RECURSIVE bases(oid, depth) AS (SELECT t2.typbasetype, 0 FROM pg_type t2 WHERE t2.oid = t.oid UNION ALL ...) ...)`,
+/// which asks for the type below a domain step by step, is `t.typbasetype`: all domains here (those of information_schema)
+/// are one step above it. For other types the clients do not ask.
+fn base_of_domain(query: &Query) -> Option<Expr> {
+    let with = query.with.as_ref().filter(|with| with.recursive)?;
+    let [bases] = with.cte_tables.as_slice() else { return None };
+    let SetExpr::SetOperation { left, .. } = bases.query.body.as_ref() else { return None };
+    let SetExpr::Select(first) = left.as_ref() else { return None };
+    let [TableWithJoins { relation: TableFactor::Table { name, .. }, joins }] = first.from.as_slice() else {
+        return None;
+    };
+    let is_types = name.0.last().and_then(|part| part.as_ident()).is_some_and(|part| part.value == "pg_type");
+    let (SelectItem::UnnamedExpr(shown) | SelectItem::ExprWithAlias { expr: shown, .. }) = first.projection.first()?
+    else {
+        return None;
+    };
+    let Some(Expr::BinaryOp { left: own, op: BinaryOperator::Eq, right: outer }) = &first.selection else {
+        return None;
+    };
+    let Expr::CompoundIdentifier(outer) = outer.as_ref() else { return None };
+    let is = |expr: &Expr, column: &str| column_name(expr).is_some_and(|name| name.value == column);
+    let asked = is_types && joins.is_empty() && is(shown, "typbasetype") && is(own, "oid");
+    let [of, column] = outer.as_slice() else { return None };
+    (asked && column.value == "oid").then(|| Expr::CompoundIdentifier(vec![of.clone(), Ident::new("typbasetype")]))
 }
 
 /// Where a condition says that a column of the subquery equals one of the query around it, everything else in the

@@ -1,7 +1,8 @@
 //! Pieces of parsed statements.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Value,
+    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, Value,
 };
 
 /// `name(arguments)`.
@@ -58,4 +59,25 @@ pub(super) fn bare_name(name: &ObjectName) -> String {
         Some(_) => word.value.clone(),
         None => word.value.to_lowercase(),
     })
+}
+
+/// Gives NULL among the elements of an array the type that another element names: for uuid and bytea the engine finds none
+/// that both have.
+pub(crate) fn type_nulls(elements: &mut [Expr]) {
+    let is_null = |element: &Expr| matches!(element, Expr::Value(value) if value.value == Value::Null);
+    let named = elements.iter().find_map(|element| match element {
+        Expr::Cast { data_type, .. } => Some(data_type.clone()),
+        Expr::Value(value) if matches!(value.value, Value::HexStringLiteral(_)) => Some(DataType::Bytea),
+        _ => None,
+    });
+    let Some(data_type) = named else { return };
+    for element in elements.iter_mut().filter(|element| is_null(element)) {
+        *element = Expr::Cast {
+            kind: CastKind::DoubleColon,
+            expr: Box::new(literal(Value::Null)),
+            data_type: data_type.clone(),
+            array: false,
+            format: None,
+        };
+    }
 }

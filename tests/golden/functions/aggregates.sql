@@ -26,6 +26,7 @@ SELECT n FROM generate_series(1, 3) AS n WHERE n > 1;
 SELECT generate_series(1, 2) AS a, unnest(ARRAY['x', 'y']) AS b;
 
 SELECT 1, 1, count(*), count(*), '1'::int, '1'::bigint;
+SELECT ARRAY[NULL, '5b8efff7-9803-8103-d269-b633813fc60c'::uuid] AS a, ARRAY['\x00'::bytea, NULL] AS b, ARRAY[NULL, 1] AS c;
 
 -- error
 SELECT percentile_disc(2) WITHIN GROUP (ORDER BY v) FROM (VALUES (1)) AS x(v);
