@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # How long queries take, as the table in the README: medians of 30 runs through the PostgreSQL wire over spans spread over
-# seven days, at rest in chunks; then the same while 50,000 spans a second arrive.
+# seven days, at rest in chunks, with a line for each target; then the same while 50,000 spans a second arrive.
 #
 # Usage: benches/queries.sh [SPANS, default 2000000] [RUNS, default 30]
-#   PYTHON=python3 needs psycopg; where it has duckdb and pytz too, DuckDB is asked the same over the same files
+#   PYTHON=python3 needs psycopg; where it has duckdb and pytz, or chdb, too, they are asked the same over the same files
 #   OTLPLOAD=/path/to/otlpload fills the tables with that generator instead of `whence load`
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,12 +26,13 @@ stop_server
 start_server "$folder"
 # Compaction has finished what it would finish by itself.
 "$python" benches/settled.py "$dsn"
-"$python" benches/queries.py "$dsn" "$runs" "$folder/data" \
-  "$whence" load --endpoint $otlp --signal traces --rate 1000 --duration 30
-echo "-- while 50,000 spans a second arrive"
+export WHENCE_AT_REST="$folder/at_rest.json"
+"$python" benches/queries.py "$dsn" "$runs" --data "$folder/data" \
+  --more "$whence" load --endpoint $otlp --signal traces --rate 1000 --duration 30
 "$whence" load --endpoint $otlp --signal traces --rate 50000 --duration 600 > /dev/null &
 loader=$!
-"$python" benches/queries.py "$dsn" "$runs"
+sleep 10
+"$python" benches/queries.py "$dsn" "$runs" --ingest
 kill $loader
 wait $loader || true
 loader=
