@@ -15,8 +15,10 @@
 //! [`results`] keeps whole answers, for as long as the snapshot they were given over is the newest.
 
 pub(crate) mod chunks;
+mod hour_rows;
 mod hours;
 pub(crate) mod levels;
+pub(crate) mod newest;
 pub(crate) mod partials;
 mod redis;
 pub(crate) mod results;

@@ -6,7 +6,7 @@
 //! ```
 
 use crate::error::QueryError;
-use crate::session::plan;
+use crate::planning::plan;
 use crate::statement::Command;
 use crate::{QueryEngine, Settings};
 use arrow::array::AsArray;

@@ -9,6 +9,8 @@ use crate::error::QueryError;
 use crate::functions::table::{BoundTableFunction, TableFunction};
 use crate::functions::{self, postgres, uuid};
 use crate::gap_fill::GapFillPlanner;
+use crate::group_runs::GroupRuns;
+use crate::kept_plans::{KeptPlan, KeptPlans, Timed};
 use crate::link_times::LinksMeetEventsInTime;
 use crate::memory::QueryMemory;
 use crate::pause::PauseBeforeJoins;
@@ -26,8 +28,11 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::execution::{FunctionRegistry, SessionState};
+use datafusion::execution::{FunctionRegistry, SessionState, TaskContext};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,6 +122,11 @@ struct Shared {
     base: SessionState,
     /// The same, with partial results kept.
     caching: SessionState,
+    /// The same, without rules that come after the engine's.
+    plain: SessionState,
+    /// What comes after them where partial results are kept.
+    keeping: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
+    plans: KeptPlans,
     cache: Arc<PartialCache>,
     answers: ResultCache,
     describing: DescribingSchemas,
@@ -172,14 +182,25 @@ impl QueryEngine {
             context.register_object_store(ObjectStoreUrl::local_filesystem().as_ref(), files);
         }
         let describing = DescribingSchemas::install(&context, &functions)?;
-        let base = register(context.state(), &describing)?;
-        let caching = SessionStateBuilder::new_from_existing(base.clone())
-            .with_physical_optimizer_rule(Arc::new(KeepPartials(cache.clone())))
-            .build();
+        let plain = register(context.state(), &describing)?;
+        let with = |rules: &[Arc<dyn PhysicalOptimizerRule + Send + Sync>]| {
+            let state = SessionStateBuilder::new_from_existing(plain.clone());
+            rules.iter().fold(state, |state, rule| state.with_physical_optimizer_rule(Arc::clone(rule))).build()
+        };
+        let base = with(&[Arc::new(TimesFirst::default()), Arc::new(GroupRuns)]);
+        let keeping: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![
+            Arc::new(TimesFirst { kept_in: Some(cache.clone()) }),
+            Arc::new(KeepPartials(cache.clone())),
+            Arc::new(GroupRuns),
+        ];
+        let caching = with(&keeping);
         let shared = Shared {
             store,
             base,
             caching,
+            plain,
+            keeping,
+            plans: KeptPlans::new(),
             cache,
             answers: ResultCache::new(options.cache_bytes / 4),
             describing,
@@ -299,13 +320,9 @@ impl QueryEngine {
         };
         catalogs.register_catalog(DATABASE.to_owned(), Arc::new(catalog));
         let base = if settings.caches() { &shared.caching } else { &shared.base };
-        let (own_bytes, all_bytes) = (shared.options.memory_per_query_bytes, shared.options.memory_bytes);
-        let memory = QueryMemory::new(own_bytes, shared.memory.clone(), all_bytes);
-        let environment = RuntimeEnv { memory_pool: Arc::new(memory), ..RuntimeEnv::clone(shared.base.runtime_env()) };
-        let mut state = SessionStateBuilder::new_from_existing(base.clone())
-            .with_catalog_list(Arc::new(catalogs))
-            .with_runtime_env(Arc::new(environment))
-            .build();
+        // A copy: building a state registers hundreds of functions anew.
+        let mut state = base.clone();
+        state.register_catalog_list(Arc::new(catalogs));
         state.register_udf(Arc::new(postgres::CurrentSetting::of(settings)))?;
         for function in functions::sizes::functions(shared.describing.relations(), &snapshot, tenant) {
             state.register_udf(Arc::new(function))?;
@@ -319,6 +336,41 @@ impl QueryEngine {
         let _ = planned.set(context.state_weak_ref());
         Ok(context)
     }
+
+    /// Plans of statements that come again with other times.
+    pub(crate) fn plans(&self) -> &KeptPlans {
+        &self.shared.plans
+    }
+
+    /// A kept plan with the times of `statement`, over the rows of a tenant in a snapshot; `None` if it does not fit them.
+    pub(crate) async fn kept_plan_over(
+        &self,
+        kept: &KeptPlan,
+        statement: &Timed,
+        rows: (&Snapshot, &TenantId),
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>, QueryError> {
+        Ok(kept.over(statement, rows, &self.shared.plain, &self.shared.keeping).await?)
+    }
+
+    /// A state without rules that come after the engine's, to plan parts of statements.
+    pub(crate) fn plain_state(&self) -> &SessionState {
+        &self.shared.plain
+    }
+
+    /// What a statement runs in, with its own share of memory.
+    pub(crate) fn task_context(&self) -> TaskContext {
+        let state = &self.shared.plain;
+        let options = &self.shared.options;
+        let memory = QueryMemory::new(options.memory_per_query_bytes, self.shared.memory.clone(), options.memory_bytes);
+        let environment = RuntimeEnv { memory_pool: Arc::new(memory), ..RuntimeEnv::clone(state.runtime_env()) };
+        let (id, config) = (state.session_id().to_owned(), state.config().clone());
+        TaskContext::new(None, id, config, none(), none(), none(), none(), Arc::new(environment))
+    }
+}
+
+/// No functions: they are for whoever reads plans from bytes.
+fn none<T>() -> HashMap<String, T> {
+    HashMap::new()
 }
 
 fn base_context(options: &QueryOptions) -> Result<SessionContext, QueryError> {
@@ -356,7 +408,6 @@ fn register(state: SessionState, describing: &DescribingSchemas) -> Result<Sessi
         .with_type_planner(types)
         .with_analyzer_rule(Arc::new(LinksMeetEventsInTime))
         .with_physical_optimizer_rule(Arc::new(PauseBeforeJoins))
-        .with_physical_optimizer_rule(Arc::new(TimesFirst))
         .with_query_planner(Arc::new(GapFillPlanner))
         .build();
     functions::register(&mut state)?;

@@ -18,6 +18,7 @@ pub(crate) mod number_pattern;
 pub(crate) mod numbers;
 pub(crate) mod operands;
 pub(crate) mod ordered_set;
+pub(crate) mod percentile;
 pub(crate) mod postgres;
 pub(crate) mod quoting;
 pub(crate) mod regex;
@@ -85,8 +86,13 @@ pub(crate) fn register(state: &mut SessionState) -> Result<(), QueryError> {
     for function in scalar {
         state.register_udf(function)?;
     }
-    let others =
-        [arithmetic::sum(), histogram::histogram(), sketch_aggregate::percentile_agg(), sketch_aggregate::rollup()];
+    let others = [
+        arithmetic::sum(),
+        histogram::histogram(),
+        percentile::percentile_cont(),
+        sketch_aggregate::percentile_agg(),
+        sketch_aggregate::rollup(),
+    ];
     for function in ordered_set::functions().into_iter().chain(others) {
         state.register_udaf(Arc::new(function))?;
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! raw::RawTable          stored columns: memtable batches + chunk files, tenant filter always, chunks pruned by time
+//!   -> chunk_reader      reads files, at once where the system has them in memory
 //!   -> lookup            conditions on ids become conditions on stored columns (bloom filters, statistics)
 //!   -> selection         chunks and row groups that have no such texts are left out
 //! views::events ...      projections (metrics: aggregation) over it: the columns users know; inlined when planned
@@ -10,6 +11,7 @@
 //! ```
 
 pub(crate) mod catalog;
+mod chunk_reader;
 pub(crate) mod continuous;
 pub(crate) mod fetched;
 pub(crate) mod information_schema;

@@ -6,17 +6,14 @@
 
 use crate::activity::{CancelBackend, Listed};
 use crate::cache::levels::bytes_of;
-use crate::cache::results::{KeptResult, ResultKey, is_repeatable};
-use crate::catalog_dialect;
+use crate::cache::results::{KeptResult, ResultKey};
 use crate::cursor::Cursors;
-use crate::dialect::adapt;
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::functions::session::{BackendPid, SessionUser, SetConfig};
-use crate::gap_fill::fill;
-use crate::lateral::unfold;
 use crate::naming::{self, Names, rename};
 use crate::parameter::{Parameter, mentions, substitute};
+use crate::planning::{kept_plan, plan, planned};
 use crate::progress::RunningPlan;
 use crate::provider::relations::OWNER;
 use crate::settings::Settings;
@@ -25,12 +22,9 @@ use crate::stream::{AbortOnDrop, QueryStream};
 use arrow::array::StringArray;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use datafusion::execution::TaskContext;
-use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
-use datafusion::sql::parser::Statement as PlannedStatement;
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
@@ -118,8 +112,16 @@ impl Session {
         self.engine.activity().list(process, self.tenant(), (user, address), self.settings.clone())
     }
 
+    pub(crate) fn engine(&self) -> &QueryEngine {
+        &self.engine
+    }
+
     /// Everything one statement may name, with the functions that belong to this session.
-    fn context(&self, snapshot: Arc<Snapshot>, settings: Arc<Settings>) -> Result<SessionContext, QueryError> {
+    pub(crate) fn context(
+        &self,
+        snapshot: Arc<Snapshot>,
+        settings: Arc<Settings>,
+    ) -> Result<SessionContext, QueryError> {
         let context = self.engine.statement_context(snapshot, self.tenant(), settings)?;
         context.register_udf(SetConfig::of(self.settings.clone()));
         context.register_udf(SessionUser::named(self.user.get().map_or(OWNER, String::as_str)));
@@ -430,14 +432,14 @@ async fn run_to_channel(
             let rows: Vec<_> = answer.batches.iter().cloned().map(Ok).collect();
             return Ok((turn, snapshot, answer.schema, stream::iter(rows).boxed(), None));
         }
-        let context = session.context(snapshot.clone(), settings)?;
-        let plan = plan(&context, ast).await?;
-        let schema = Arc::new(plan.schema().as_arrow().clone());
-        let keeps = key.filter(|_| is_repeatable(&plan));
-        let state = context.state();
-        let physical = state.create_physical_plan(&plan).await?;
+        let kept = kept_plan(&session, &snapshot, &settings, &ast).await;
+        let (schema, physical, keeps) = match kept {
+            // What may be kept of plans follows from the rows alone.
+            Some((schema, plan)) => (schema, plan, key),
+            None => planned(&session, &snapshot, settings, ast, key).await?,
+        };
         running.started(physical.clone());
-        let rows = execute_stream(physical, Arc::new(TaskContext::from(&state)))?;
+        let rows = execute_stream(physical, Arc::new(engine.task_context()))?;
         Ok((turn, snapshot, schema, rows.boxed(), keeps))
     };
     // The snapshot is held to the end: files it names stay readable as long as it lives.
@@ -470,17 +472,6 @@ async fn run_to_channel(
         engine.answers().put(key, KeptResult { schema, batches: Arc::new(kept) });
     }
     Ok(())
-}
-
-/// A plan that does nothing but read.
-pub(crate) async fn plan(context: &SessionContext, mut ast: Statement) -> Result<LogicalPlan, QueryError> {
-    catalog_dialect::adapt(&mut ast);
-    adapt(&mut ast)?;
-    let state = context.state();
-    let plan = state.statement_to_plan(PlannedStatement::Statement(Box::new(ast))).await?;
-    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    read_only.verify_plan(&plan)?;
-    Ok(fill(unfold(plan)?)?)
 }
 
 fn joined(error: tokio::task::JoinError) -> QueryError {

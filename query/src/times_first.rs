@@ -2,8 +2,10 @@
 //! column of all rows until it happens to know how new the last of the `n` is. Here the times alone are read first: the
 //! n-th of them then keeps the wide read to the rows of the answer.
 
+use crate::cache::levels::PartialCache;
+use crate::cache::newest::NewestExec;
 use arrow::array::AsArray;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -37,14 +39,24 @@ const MOST_ROWS: usize = 10_000;
 /// Columns asked for from which on it pays.
 const LEAST_COLUMNS: usize = 6;
 
-/// Puts a [`TimesFirstExec`] above such sorts.
-#[derive(Debug)]
-pub(crate) struct TimesFirst;
+/// Puts a [`TimesFirstExec`] above such sorts; with a cache, a [`NewestExec`] that keeps what it finds.
+#[derive(Debug, Default)]
+pub(crate) struct TimesFirst {
+    pub(crate) kept_in: Option<Arc<PartialCache>>,
+}
 
 impl PhysicalOptimizerRule for TimesFirst {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
             let Some(sort) = plan.downcast_ref::<SortExec>() else { return Ok(Transformed::no(plan)) };
+            if !reads_many(sort) {
+                return Ok(Transformed::no(plan));
+            }
+            if let Some(cache) = &self.kept_in
+                && let Some(newest) = NewestExec::try_new(sort, cache, config)?
+            {
+                return Ok(Transformed::yes(Arc::new(newest) as Arc<dyn ExecutionPlan>));
+            }
             let Some(times) = times_of(sort, config)? else { return Ok(Transformed::no(plan)) };
             Ok(Transformed::yes(Arc::new(TimesFirstExec::new(times, plan)) as Arc<dyn ExecutionPlan>))
         })
@@ -60,15 +72,18 @@ impl PhysicalOptimizerRule for TimesFirst {
     }
 }
 
-/// The first times in the order of `sort`; `None` where they would not help.
-fn times_of(sort: &SortExec, config: &ConfigOptions) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let Some(fetch) = sort.fetch().filter(|fetch| *fetch <= MOST_ROWS) else { return Ok(None) };
-    let [order] = sort.expr().iter().as_slice() else { return Ok(None) };
+/// Whether it sorts wide rows by time, and gives few of them.
+fn reads_many(sort: &SortExec) -> bool {
+    let few = sort.fetch().is_some_and(|fetch| fetch <= MOST_ROWS);
+    let [order] = sort.expr().iter().as_slice() else { return false };
     let is_time = order.expr.downcast_ref::<Column>().is_some_and(|column| column.name() == TIMESTAMP);
     let wide = sort.schema().fields().len() >= LEAST_COLUMNS;
-    if !is_time || !wide || filters_of(sort).is_empty() || !reads_chunks_only(sort.input()) {
-        return Ok(None);
-    }
+    few && is_time && wide && !filters_of(sort).is_empty() && reads_chunks_only(sort.input())
+}
+
+/// The first times in the order of such a sort; `None` where they would not help.
+pub(crate) fn times_of(sort: &SortExec, config: &ConfigOptions) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let (Some(fetch), [order]) = (sort.fetch(), sort.expr().iter().as_slice()) else { return Ok(None) };
     // Below the columns that are computed for the answer.
     let (mut expression, mut input) = (Arc::clone(&order.expr), sort.input());
     while let (Some(column), Some(columns)) =
@@ -116,16 +131,22 @@ impl TimesFirstExec {
     }
 }
 
-/// Tells the filter of `sort` the last of the first times, if there are as many as are asked for.
+/// Tells `sort` the last of the first times, if there are as many as are asked for.
 async fn bound(times: Arc<dyn ExecutionPlan>, sort: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Result<()> {
-    let Some(sort) = sort.downcast_ref::<SortExec>() else { return Ok(()) };
-    let (Some(fetch), Some(order)) = (sort.fetch(), sort.expr().iter().next()) else { return Ok(()) };
     let batches: Vec<_> = execute_stream(times, context)?.try_collect().await?;
     let found: usize = batches.iter().map(|batch| batch.num_rows()).sum();
-    let Some(last) = batches.last().filter(|batch| found >= fetch && batch.num_rows() > 0) else { return Ok(()) };
+    let enough = sort.fetch().is_some_and(|fetch| found >= fetch);
+    let Some(last) = batches.last().filter(|batch| enough && batch.num_rows() > 0) else { return Ok(()) };
     let Some(column) = last.column(0).as_primitive_opt::<TimestampMicrosecondType>() else { return Ok(()) };
-    let time =
-        ScalarValue::TimestampMicrosecond(Some(column.value(column.len() - 1)), column.timezone().map(Into::into));
+    tell(&sort, column.value(column.len() - 1))
+}
+
+/// Tells the filter of a sort by time that rows after `last`, in microseconds, are of no use.
+pub(crate) fn tell(sort: &Arc<dyn ExecutionPlan>, last: i64) -> Result<()> {
+    let Some(sort) = sort.downcast_ref::<SortExec>() else { return Ok(()) };
+    let Some(order) = sort.expr().iter().next() else { return Ok(()) };
+    let DataType::Timestamp(_, zone) = order.expr.data_type(&sort.input().schema())? else { return Ok(()) };
+    let time = ScalarValue::TimestampMicrosecond(Some(last), zone);
     let op = if order.options.descending { Operator::GtEq } else { Operator::LtEq };
     let bound: Arc<dyn PhysicalExpr> =
         Arc::new(BinaryExpr::new(Arc::clone(&order.expr), op, Arc::new(Literal::new(time))));

@@ -6,7 +6,8 @@
 
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
-use crate::session::{Session, plan};
+use crate::planning::plan;
+use crate::session::Session;
 use crate::settings::Settings;
 use crate::statement::{Command, parse};
 use arrow::compute::{concat_batches, filter_record_batch};

@@ -128,19 +128,30 @@ impl EventId {
     }
 }
 
+/// Appends two lower-case hexadecimal digits for each byte. Ids are written by the thousand, and formatting takes its time.
+pub fn push_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    for byte in bytes {
+        out.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+}
+
+impl EventId {
+    /// Appends the same text as [`Display`](std::fmt::Display).
+    pub fn push_to(self, out: &mut String) {
+        for (part, hyphen) in [(0..4, "-"), (4..6, "-"), (6..8, "-"), (8..10, "-"), (10..16, "")] {
+            push_hex(out, &self.to_bytes()[part]);
+            out.push_str(hyphen);
+        }
+    }
+}
+
 impl std::fmt::Display for EventId {
     /// Lower-case UUID text: 8-4-4-4-12 digits.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (high, low) = (self.high(), self.low());
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            high >> 32,
-            (high >> 16) & 0xffff,
-            high & 0xffff,
-            low >> 48,
-            low & 0xffff_ffff_ffff
-        )
+        let mut text = String::with_capacity(36);
+        self.push_to(&mut text);
+        f.write_str(&text)
     }
 }
 

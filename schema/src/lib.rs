@@ -18,7 +18,7 @@ pub mod tables;
 mod time;
 mod views;
 
-pub use ids::{EventId, RequestDigest, SeriesId, SpanId, TenantId, TraceId};
+pub use ids::{EventId, RequestDigest, SeriesId, SpanId, TenantId, TraceId, push_hex};
 pub use mapped::{
     AssetSighting, Encoding, ExemplarLink, ExponentialBuckets, MappedRequest, MetricPoint, MetricPoints, PointValue,
     Rows, Series,

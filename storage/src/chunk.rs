@@ -10,6 +10,7 @@
 //!
 //! A file without a checksum in its name, ending in `.partial`, is being written.
 
+pub(crate) mod constants;
 pub(crate) mod counts;
 pub(crate) mod duplicates;
 pub(crate) mod file;
@@ -71,6 +72,7 @@ pub struct Chunk {
     pub level: u8,
     pub(crate) obsolete: AtomicBool,
     footer: OnceLock<ArrowReaderMetadata>,
+    constants: OnceLock<Box<[(String, constants::Constant)]>>,
     /// Set once the chunk is in a bucket.
     remote: OnceLock<Arc<Remote>>,
     tenants: OnceLock<Vec<String>>,
@@ -111,6 +113,7 @@ impl Chunk {
             level,
             obsolete: AtomicBool::new(false),
             footer: OnceLock::new(),
+            constants: OnceLock::new(),
             remote: OnceLock::new(),
             tenants: OnceLock::new(),
             text_index: OnceLock::new(),
@@ -183,6 +186,15 @@ impl Chunk {
             }
             (Err(error), _) => Err(StorageError::file("open", &self.path)(error)),
         }
+    }
+
+    /// The file, open for reading, if it is on this disk. Does not fetch it.
+    pub fn open_here(&self) -> Option<File> {
+        let file = File::open(&self.path).ok()?;
+        if let Some(remote) = self.remote.get() {
+            remote.touch(&self.path);
+        }
+        Some(file)
     }
 
     /// Notes that the chunk is in the bucket, so that its local file may be evicted.

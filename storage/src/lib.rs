@@ -70,6 +70,7 @@ mod verify;
 
 pub use aggregates::{AggregateError, Aggregates, Definition, DefinitionId, TenantDefinitions};
 pub use backup::{BackupReport, time_text};
+pub use chunk::constants::Constant;
 pub use chunk::text::TextCondition;
 pub use chunk::{BUCKETS, Chunk, bucket_of};
 pub use disk::{Disk, DiskFile, RealDisk};

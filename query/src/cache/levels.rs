@@ -129,6 +129,19 @@ impl PartialCache {
         None
     }
 
+    /// The same without asking Redis.
+    pub(crate) fn get_in_memory(&self, key: &PartialKey, schema: &SchemaRef) -> Option<Partial> {
+        let found = self.memory.get(key).filter(|kept| kept.iter().all(|batch| batch.schema_ref() == schema));
+        let counter = if found.is_some() { &self.memory_hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    /// Keeps what is quicker read again than sent to Redis and back.
+    pub(crate) fn put_in_memory(&self, key: PartialKey, partial: Partial) {
+        self.memory.insert(key, partial);
+    }
+
     /// Remembers that a partial is too large to be kept.
     pub(crate) fn put_too_large(&self, key: PartialKey) {
         self.too_large.insert(key, ());

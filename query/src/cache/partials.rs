@@ -2,9 +2,10 @@
 
 use super::chunks::{ChunkPartial, ChunkPartialsExec};
 use super::hours::HOUR;
-use super::levels::{PartialCache, PartialKey};
+use super::levels::PartialCache;
 use super::signature;
-use super::split::{CutChunk, ScannedChunk, Split, split};
+use super::split::{CutChunk, Split, split};
+use crate::group_runs::GroupRunsExec;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
@@ -18,9 +19,6 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, InputOrderMode};
 use std::sync::Arc;
-
-/// Changes with every change of what a partial result is.
-const VERSION: u32 = 1;
 
 /// Has aggregations take partial results of whole chunks from the cache.
 #[derive(Debug)]
@@ -58,11 +56,12 @@ impl KeepPartials {
             return Ok(None);
         }
         let Ok(computation) = signature::of_aggregate(aggregate) else { return Ok(None) };
-        let by_hour = |cut: &CutChunk| key(&cut.scanned, &format!("{computation} by hour of {}", cut.signature));
-        let mut parts = split(aggregate.input(), !aggregate.group_expr().has_grouping_set())?;
+        let by_hour = |cut: &CutChunk| cut.scanned.key(&format!("{computation} by hour of {}", cut.signature));
+        let keeps_hours = Some(&self.0).filter(|_| !aggregate.group_expr().has_grouping_set());
+        let mut parts = split(aggregate.input(), keeps_hours)?;
         // All hours of a chunk are worked out for those who come later; where they cannot be kept, that is for nothing.
         if parts.cut.iter().any(|cut| self.0.is_too_large(&by_hour(cut))) {
-            parts = split(aggregate.input(), false)?;
+            parts = split(aggregate.input(), None)?;
         }
         let Split { rest, chunks, cut } = parts;
         if chunks.is_empty() && cut.is_empty() {
@@ -70,7 +69,7 @@ impl KeepPartials {
         }
         let mut parts = Vec::new();
         for whole in chunks {
-            let key = key(&whole.scanned, &format!("{computation} of {}", whole.signature));
+            let key = whole.scanned.key(&format!("{computation} of {}", whole.signature));
             let plan = first_step(aggregate, aggregate.group_expr().clone(), whole.plan)?;
             parts.push(ChunkPartial { key, rows: whole.scanned.chunk.rows, plan, hours: None });
         }
@@ -112,14 +111,18 @@ fn first_step(
     input: Arc<dyn ExecutionPlan>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = input.schema();
-    Ok(Arc::new(AggregateExec::try_new(
+    let step = AggregateExec::try_new(
         AggregateMode::Partial,
         group,
         aggregate.aggr_expr().to_vec(),
         aggregate.filter_expr().to_vec(),
         input,
         schema,
-    )?))
+    )?;
+    Ok(match GroupRunsExec::try_new(&step) {
+        Some(runs) => Arc::new(runs),
+        None => Arc::new(step),
+    })
 }
 
 /// Columns of what the first step gives.
@@ -135,9 +138,4 @@ fn hours_and(group: &PhysicalGroupBy, input: &Arc<dyn ExecutionPlan>) -> Physica
     let mut groups = vec![(hour, HOUR.to_owned())];
     groups.extend(group.expr().iter().cloned());
     PhysicalGroupBy::new_single(groups)
-}
-
-fn key(scanned: &ScannedChunk, computation: &str) -> PartialKey {
-    let name = scanned.chunk.path.file_stem().map(|name| name.to_string_lossy()).unwrap_or_default();
-    PartialKey::new(&scanned.tenant, &name, &format!("{VERSION} {computation}"))
 }

@@ -1,10 +1,12 @@
 //! The input of an aggregation taken apart: chunks that are whole within its time bounds, and the rest.
 
+use super::hour_rows::HourRowsExec;
+use super::levels::{PartialCache, PartialKey};
 use super::{hours, signature};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatchOptions, TimestampMicrosecondArray, new_null_array};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
@@ -30,12 +32,25 @@ use whence_storage::Chunk;
 
 /// The column that time bounds are about.
 pub(super) const TIMESTAMP: &str = "timestamp";
+/// Its name where it goes along for the bounds only.
+const TIME: &str = "__time";
+
+/// Changes with every change of what a partial result is.
+const VERSION: u32 = 1;
 
 /// What a file of a scan is, put there by the table.
 #[derive(Debug, Clone)]
 pub(crate) struct ScannedChunk {
     pub(crate) chunk: Arc<Chunk>,
     pub(crate) tenant: TenantId,
+}
+
+impl ScannedChunk {
+    /// Under which a result of `computation` over the chunk is kept.
+    pub(super) fn key(&self, computation: &str) -> PartialKey {
+        let name = self.chunk.path.file_stem().map(|name| name.to_string_lossy()).unwrap_or_default();
+        PartialKey::new(&self.tenant, &name, &format!("{VERSION} {computation}"))
+    }
 }
 
 /// A part of the input that is one chunk, and no less of it than its tenant has there.
@@ -88,8 +103,9 @@ impl Split {
     }
 }
 
-/// Takes `plan` apart, chunks that are cut by the hour if so wanted. Rows must pass through it one by one; where they do not, everything is rest.
-pub(super) fn split(plan: &Arc<dyn ExecutionPlan>, by_hour: bool) -> Result<Split> {
+/// Takes `plan` apart; with a cache for hours, chunks that are cut by the hour, too. Rows must pass through it one by one;
+/// where they do not, everything is rest.
+pub(super) fn split(plan: &Arc<dyn ExecutionPlan>, by_hour: Option<&Arc<PartialCache>>) -> Result<Split> {
     let whole = || Ok(Split::nothing_of(plan));
     if let Some(source) = plan.downcast_ref::<DataSourceExec>() {
         return match source.downcast_to_file_source::<ParquetSource>() {
@@ -126,7 +142,7 @@ pub(super) fn split(plan: &Arc<dyn ExecutionPlan>, by_hour: bool) -> Result<Spli
     whole()
 }
 
-fn split_union(union: &UnionExec, by_hour: bool) -> Result<Split> {
+fn split_union(union: &UnionExec, by_hour: Option<&Arc<PartialCache>>) -> Result<Split> {
     let (mut rests, mut chunks, mut cut) = (Vec::new(), Vec::new(), Vec::new());
     for input in union.children() {
         let part = split(input, by_hour)?;
@@ -142,7 +158,7 @@ fn split_scan(
     plan: &Arc<dyn ExecutionPlan>,
     config: &FileScanConfig,
     source: &ParquetSource,
-    by_hour: bool,
+    by_hour: Option<&Arc<PartialCache>>,
 ) -> Result<Split> {
     if config.limit.is_some() {
         return Ok(Split::nothing_of(plan));
@@ -176,8 +192,9 @@ fn split_scan(
                 continue;
             };
             let whole = is_within(&scanned.chunk, &about_time, &schema);
-            let sliced = !whole && by_hour;
-            let hours = sliced.then(|| hours::whole_within(&scanned.chunk, &about_time, &schema)).flatten();
+            let hours = by_hour
+                .filter(|_| !whole)
+                .and_then(|cache| Some((hours::whole_within(&scanned.chunk, &about_time, &schema)?, cache)));
             if !whole && hours.is_none() {
                 edges[group].push(file.clone());
                 continue;
@@ -190,8 +207,8 @@ fn split_scan(
             let (scanned, signature) = (scanned.clone(), described.clone());
             match hours {
                 None => chunks.push(WholeChunk { scanned, plan: scan.whole(file), signature }),
-                Some(hours) => {
-                    remains.push(scan.outside(file, &hours)?);
+                Some((hours, cache)) => {
+                    remains.extend(scan.outside(file, &scanned, &hours, &described, cache)?);
                     cut.push(CutChunk { scanned, plan: scan.by_hour(file)?, signature, hours });
                 }
             }
@@ -203,7 +220,7 @@ fn split_scan(
         remains.push(DataSourceExec::from_data_source(config));
     }
     // A scan of no files still says which columns there are.
-    if remains.is_empty() && chunks.is_empty() {
+    if remains.is_empty() && chunks.is_empty() && cut.is_empty() {
         remains.push(Arc::new(EmptyExec::new(plan.schema())));
     }
     let rest = if remains.len() > 1 { Some(UnionExec::try_new(remains)?) } else { remains.pop() };
@@ -235,24 +252,57 @@ impl Scan<'_> {
         self.of(self.source.with_predicate(conjunction(self.others.iter().map(|part| Arc::clone(part)))), file)
     }
 
-    /// The rows within the time bounds that are not in these hours.
-    fn outside(&self, file: &PartitionedFile, hours: &Range<i64>) -> Result<Arc<dyn ExecutionPlan>> {
-        let outside = hours::outside(hours, self.source.table_schema().file_schema())?;
-        let conditions = self.others.iter().chain(self.about_time).map(|part| Arc::clone(part)).chain([outside]);
-        Ok(self.of(self.source.with_predicate(conjunction(conditions)), file))
+    /// The rows within the time bounds that are not in these hours: they are in the hours next to them.
+    fn outside(
+        &self,
+        file: &PartitionedFile,
+        scanned: &ScannedChunk,
+        hours: &Range<i64>,
+        described: &str,
+        cache: &Arc<PartialCache>,
+    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let schema = self.source.table_schema().file_schema();
+        let mut kept: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        for hour in hours::next_to(hours, &scanned.chunk, self.about_time, schema) {
+            let key = scanned.key(&format!("rows of hour {hour} of {described}"));
+            if cache.is_too_large(&key) {
+                let outside = hours::outside(hours, schema)?;
+                let conditions = self.others.iter().chain(self.about_time).map(|part| Arc::clone(part));
+                let predicate = conjunction(conditions.chain([outside]));
+                return Ok(vec![self.of(self.source.with_predicate(predicate), file)]);
+            }
+            let time = ProjectionExpr { expr: hours::time(schema)?, alias: TIME.to_owned() };
+            let all = self.with_column(time, Some(hours::inside(hour, schema)?), file)?;
+            let columns: Vec<_> = all.schema().fields().iter().cloned().collect();
+            let Some((_, columns)) = columns.split_last() else { return internal_err!("a scan without columns") };
+            let bounds = on_last_column(conjunction(self.about_time.iter().map(|part| Arc::clone(part))), columns)?;
+            let schema = Arc::new(Schema::new(columns.to_vec()));
+            kept.push(Arc::new(HourRowsExec::new(key, all, bounds, schema, Arc::clone(cache))));
+        }
+        Ok(kept)
     }
 
     /// All of the file, with the hour as the last column.
     fn by_hour(&self, file: &PartitionedFile) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = self.source.table_schema();
-        let mut source = ParquetSource::new(schema.clone())
+        self.with_column(hours::column(self.source.table_schema().file_schema())?, None, file)
+    }
+
+    /// All of the file, or what satisfies a condition, with one more column.
+    fn with_column(
+        &self,
+        column: ProjectionExpr,
+        condition: Option<Arc<dyn PhysicalExpr>>,
+        file: &PartitionedFile,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let conditions = self.others.iter().map(|part| Arc::clone(part)).chain(condition);
+        let mut source = ParquetSource::new(self.source.table_schema().clone())
             .with_table_parquet_options(self.source.table_parquet_options().clone())
-            .with_predicate(conjunction(self.others.iter().map(|part| Arc::clone(part))));
+            .with_predicate(conjunction(conditions));
         if let Some(readers) = self.source.parquet_file_reader_factory() {
             source = source.with_parquet_file_reader_factory(Arc::clone(readers));
         }
         let columns = self.source.projection().into_iter().flat_map(|columns| columns.iter().cloned());
-        let columns = ProjectionExprs::new(columns.chain([hours::column(schema.file_schema())?]));
+        let columns = ProjectionExprs::new(columns.chain([column]));
         let config = FileScanConfigBuilder::from(self.config.clone()).with_source(Arc::new(source)).build();
         let Some(projected) = config.file_source().try_pushdown_projection(&columns)? else {
             return internal_err!("a scan of Parquet files takes every projection");
@@ -265,6 +315,15 @@ impl Scan<'_> {
             .build();
         Ok(DataSourceExec::from_data_source(config))
     }
+}
+
+/// A condition on the timestamp of stored rows, for rows that have it behind `columns`.
+fn on_last_column(condition: Arc<dyn PhysicalExpr>, columns: &[FieldRef]) -> Result<Arc<dyn PhysicalExpr>> {
+    let last: Arc<dyn PhysicalExpr> = Arc::new(Column::new(TIME, columns.len()));
+    let moved = condition.transform_up(|part| {
+        Ok(if part.is::<Column>() { Transformed::yes(Arc::clone(&last)) } else { Transformed::no(part) })
+    });
+    moved.data()
 }
 
 /// A node on top of rows that have the hour as their last column, which it passes on.
@@ -323,25 +382,35 @@ fn is_within(chunk: &Chunk, bounds: &[&Arc<dyn PhysicalExpr>], schema: &SchemaRe
 }
 
 /// Whether the time bounds hold at both of two times, in microseconds, and so at all between them.
-pub(super) fn satisfied(ends: [i64; 2], bounds: &[&Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Option<bool> {
+fn satisfied(ends: [i64; 2], bounds: &[&Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Option<bool> {
+    Some(satisfied_at(ends.to_vec(), bounds, schema)?.into_iter().all(|holds| holds))
+}
+
+/// For each of some times, in microseconds, whether the time bounds hold; `None` if that cannot be told.
+pub(super) fn satisfied_at(
+    times: Vec<i64>,
+    bounds: &[&Arc<dyn PhysicalExpr>],
+    schema: &SchemaRef,
+) -> Option<Vec<bool>> {
     let position = schema.index_of(TIMESTAMP).ok()?;
-    let times = TimestampMicrosecondArray::from(ends.to_vec()).with_timezone("UTC");
-    let columns = schema.fields().iter().enumerate().map(|(i, field)| {
-        if i == position { Arc::new(times.clone()) as ArrayRef } else { new_null_array(field.data_type(), ends.len()) }
-    });
+    let count = times.len();
+    let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"));
+    let columns =
+        schema.fields().iter().enumerate().map(|(i, field)| {
+            if i == position { Arc::clone(&times) } else { new_null_array(field.data_type(), count) }
+        });
     let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(ends.len()));
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
     let schema = Arc::new(Schema::new(fields));
     let rows = RecordBatch::try_new_with_options(schema, columns.collect(), &options).ok()?;
+    let mut satisfied = vec![true; count];
     for bound in bounds {
         if collect_columns(bound).iter().any(|column| column.index() != position) {
-            return Some(false);
+            return None;
         }
-        let holds = bound.evaluate(&rows).ok()?.into_array(ends.len()).ok()?;
+        let holds = bound.evaluate(&rows).ok()?.into_array(count).ok()?;
         let holds = holds.as_any().downcast_ref::<BooleanArray>()?;
-        if holds.true_count() < ends.len() {
-            return Some(false);
-        }
+        satisfied.iter_mut().zip(holds).for_each(|(all, this)| *all &= this == Some(true));
     }
-    Some(true)
+    Some(satisfied)
 }

@@ -1,6 +1,7 @@
 //! Calls of functions that the engine knows under another name, or as a composition of others.
 
 use super::build::{arguments, bare_name, call, function, literal};
+use crate::functions::percentile;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, DataType, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArguments, OrderByExpr, OrderByOptions, Value,
@@ -206,14 +207,13 @@ fn at_the_end(original: &Function, value: &Expr, time: &Expr, first: bool) -> Ex
     Expr::Function(function)
 }
 
-/// `percentile_disc(f) WITHIN GROUP (ORDER BY x DESC)` as `percentile_disc(x, f, true)`. `percentile_cont` of a single
-/// fraction is the engine's own.
+/// `percentile_disc(f) WITHIN GROUP (ORDER BY x DESC)` as `percentile_disc(x, f, true)`.
 fn ordered_set(original: &Function, fractions: Option<&Expr>) -> Option<Expr> {
     let [order] = original.within_group.as_slice() else { return None };
     let name = bare_name(&original.name);
     let name = match (name.as_str(), fractions) {
-        ("percentile_cont", Some(fractions)) if !is_array(fractions) => return None,
-        ("percentile_cont", _) => "percentile_cont_of_array",
+        ("percentile_cont", Some(fractions)) if is_array(fractions) => "percentile_cont_of_array",
+        ("percentile_cont", _) => percentile::NAME,
         (other, _) => other,
     };
     let descending = literal(Value::Boolean(order.options.asc == Some(false)));

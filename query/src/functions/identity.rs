@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 use std::fmt::Write;
 use std::sync::Arc;
-use whence_schema::{EventId, SeriesId, TraceId};
+use whence_schema::{EventId, SeriesId, TraceId, push_hex};
 
 /// Type of [`Identity::SeriesKey`]. Its value is all 128 bits, not a number of 38 digits.
 const SERIES_KEY: DataType = DataType::Decimal128(38, 0);
@@ -146,19 +146,11 @@ impl ScalarUDFImpl for IdentityFunction {
             }
             (Identity::TraceText, [trace]) => {
                 let trace = traces(trace)?;
-                texts(rows, 32, |row, out| {
-                    trace.is_valid(row).then(|| {
-                        let _ = write!(out, "{:032x}", id_at(trace, row).0);
-                    })
-                })
+                texts(rows, 32, |row, out| trace.is_valid(row).then(|| push_hex(out, trace.value(row))))
             }
             (Identity::SpanText, [span]) => {
                 let span = span.as_primitive::<Int64Type>();
-                texts(rows, 16, |row, out| {
-                    span.is_valid(row).then(|| {
-                        let _ = write!(out, "{:016x}", span.value(row));
-                    })
-                })
+                texts(rows, 16, |row, out| span.is_valid(row).then(|| push_hex(out, &span.value(row).to_be_bytes())))
             }
             (Identity::CorrelationMetadata, [relation, at, primary_at, metadata]) => {
                 let (relation, metadata) = (relation.as_string_view(), metadata.as_string_view());

@@ -15,6 +15,7 @@ use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
+use std::ops::Range;
 use std::sync::Arc;
 use whence_schema::tables::timestamp_type;
 
@@ -185,12 +186,34 @@ pub(crate) fn nanos_of(unit: TimeUnit) -> i128 {
 
 fn bucket<T: ArrowTimestampType>(time: &ArrayRef, buckets: &Buckets) -> ArrayRef {
     let unit = nanos_of(T::UNIT);
-    let at = |value: i64| {
-        let start = buckets.start(i128::from(value) * unit)?;
-        i64::try_from(start.div_euclid(unit)).ok()
+    let start = |value: i64| buckets.start(i128::from(value) * unit);
+    let shown = |start: i128| i64::try_from(start.div_euclid(unit)).ok();
+    let times = time.as_primitive::<T>();
+    // Times mostly come in order: the bucket of one is that of the next, and comparing is quicker than dividing.
+    let (mut known, mut known_start) = (0..0, 0);
+    let starts = times.values().iter().map(|value| {
+        if !known.contains(value) {
+            let at = start(*value)?;
+            known_start = shown(at)?;
+            known = if buckets.are_contiguous() { values_within(at, buckets.next(at)?, unit) } else { 0..0 };
+        }
+        Some(known_start)
+    });
+    let result: PrimitiveArray<T> = match starts.collect::<Option<Vec<i64>>>() {
+        Some(starts) => PrimitiveArray::new(starts.into(), times.nulls().cloned()),
+        // Some are outside of the calendar, or not there and just look so.
+        None => times.unary_opt(|value| shown(start(value)?)),
     };
-    let result: PrimitiveArray<T> = time.as_primitive::<T>().unary_opt(at);
     Arc::new(result.with_data_type(time.data_type().clone()))
+}
+
+/// Values of a unit of time whose moment is not before `start` and before `next`, in nanoseconds.
+fn values_within(start: i128, next: i128, unit: i128) -> Range<i64> {
+    let least = |nanos: i128| i64::try_from(-(-nanos).div_euclid(unit));
+    match (least(start), least(next)) {
+        (Ok(start), Ok(next)) => start..next,
+        _ => 0..0,
+    }
 }
 
 fn integer(value: &ColumnarValue) -> Result<i64> {

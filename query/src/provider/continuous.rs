@@ -55,7 +55,7 @@ async fn plan_query(context: &SessionContext, sql: &str) -> Result<LogicalPlan, 
     let mut statements = parse(sql)?;
     let (Some(statement), true) = (statements.pop(), statements.is_empty()) else { return Err(refused()) };
     let Command::Query(ast) = statement.command else { return Err(refused()) };
-    crate::session::plan(context, *ast).await
+    crate::planning::plan(context, *ast).await
 }
 
 /// Whether a condition bounds a column of times.

@@ -1,17 +1,18 @@
 //! A hypertable with its stored columns: what is in memory and what is in chunk files, for one tenant.
 
+use super::chunk_reader::ChunkReaders;
 use super::lookup::implied;
 use super::selection::Selection;
 use crate::cache::split::ScannedChunk;
 use crate::text::needed;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DFSchema, Result, ScalarValue, Statistics, plan_datafusion_err};
+use datafusion::common::{DFSchema, Result, ScalarValue, Statistics, internal_err, plan_datafusion_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -32,15 +33,21 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::prelude::{col, lit};
 use std::sync::Arc;
+use whence_schema::tables::timestamp_type;
 use whence_schema::{Table, TenantId, UnixNanos};
-use whence_storage::{Chunk, TableSnapshot, TextCondition};
+use whence_storage::{Chunk, Constant, Snapshot, TableSnapshot, TextCondition};
 
 const TENANT_ID: &str = "tenant_id";
 const TIMESTAMP: &str = "timestamp";
 
+/// Files of a scan up to which the reader is told what is constant in each: it looks at that once more for each file,
+/// which is more than what a look-up by bloom filters costs.
+const MOST_DESCRIBED: usize = 64;
+
 /// Stored columns of one table, one tenant's rows, at one moment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct RawTable {
+    table: Table,
     schema: SchemaRef,
     rows: Arc<TableSnapshot>,
     tenant: TenantId,
@@ -48,7 +55,17 @@ pub(crate) struct RawTable {
 
 impl RawTable {
     pub(crate) fn new(table: Table, rows: Arc<TableSnapshot>, tenant: TenantId) -> Self {
-        Self { schema: table.stored_schema(), rows, tenant }
+        Self { table, schema: table.stored_schema(), rows, tenant }
+    }
+
+    /// The same table with the rows of a tenant in a snapshot, or with none.
+    pub(crate) fn over(&self, rows: Option<(&Snapshot, &TenantId)>) -> Self {
+        let tenant = rows.map_or(&self.tenant, |(_, tenant)| tenant).clone();
+        let rows = match rows {
+            Some((snapshot, _)) => rows_of(self.table, snapshot),
+            None => Arc::default(),
+        };
+        Self::new(self.table, rows, tenant)
     }
 
     /// Rows in memory that pass `predicate`.
@@ -61,27 +78,30 @@ impl RawTable {
         Ok(MemorySourceConfig::try_new_exec(&parts, self.schema.clone(), Some(columns.to_vec()))?)
     }
 
-    /// Rows in the chunks of `range`. The newest come first: with `ORDER BY timestamp DESC LIMIT n` the rest is then
-    /// skipped by their statistics.
-    async fn chunks(
+    /// Which chunks to read, and what of them. The newest come first: with `ORDER BY timestamp DESC LIMIT n` the rest is
+    /// then skipped by their statistics.
+    async fn selection(&self, range: &TimeRange, texts: TextCondition, threads: usize) -> Result<Selection> {
+        let mut chunks: Vec<_> = self.rows.chunks.iter().filter(|chunk| range.touches(chunk)).cloned().collect();
+        chunks.sort_by_key(|chunk| std::cmp::Reverse(chunk.max_time));
+        Selection::of(chunks, texts, threads).await
+    }
+
+    /// Rows in a selection; `described` if the reader is told what is constant in each chunk.
+    fn chunks(
         &self,
         state: &dyn Session,
         columns: &[usize],
-        range: &TimeRange,
-        texts: TextCondition,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let mut chunks: Vec<_> = self.rows.chunks.iter().filter(|chunk| range.touches(chunk)).cloned().collect();
-        if chunks.is_empty() {
-            return Ok(None);
-        }
-        chunks.sort_by_key(|chunk| std::cmp::Reverse(chunk.max_time));
-        let threads = state.config_options().execution.target_partitions;
-        let selection = Selection::of(chunks, texts, threads).await?;
-        let partitions = threads.min(selection.chunks.len()).max(1);
+        selection: &Selection,
+        described: bool,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let partitions = state.config_options().execution.target_partitions.min(selection.chunks.len()).max(1);
         let mut groups = vec![FileGroup::default(); partitions];
         for (i, selected) in selection.chunks.iter().enumerate() {
             let scanned = ScannedChunk { chunk: Arc::clone(&selected.chunk), tenant: self.tenant.clone() };
-            let file = file(&selected.chunk)?.with_extension(scanned);
+            let mut file = file(&selected.chunk)?.with_extension(scanned);
+            if described {
+                file = file.with_statistics(Arc::new(statistics(&selected.chunk, &self.schema)?));
+            }
             groups[i % partitions].push(match selected.access_plan() {
                 Some(plan) => file.with_extension(plan),
                 None => file,
@@ -89,10 +109,10 @@ impl RawTable {
         }
         let url = ObjectStoreUrl::local_filesystem();
         let environment = state.runtime_env();
-        let readers = CachedParquetFileReaderFactory::new(
+        let readers = ChunkReaders(CachedParquetFileReaderFactory::new(
             environment.object_store(&url)?,
             environment.cache_manager.get_file_metadata_cache(),
-        );
+        ));
         let source = ParquetSource::new(self.schema.clone())
             .with_table_parquet_options(state.table_options().parquet.clone())
             .with_parquet_file_reader_factory(Arc::new(readers))
@@ -109,7 +129,7 @@ impl RawTable {
             .with_statistics(statistics)
             .with_projection_indices(Some(columns.to_vec()))?
             .build();
-        Ok(Some(DataSourceExec::from_data_source(config)))
+        Ok(DataSourceExec::from_data_source(config))
     }
 
     /// Positions of what is read: what is asked for, what filters need, and the tenant.
@@ -134,6 +154,56 @@ fn file(chunk: &Chunk) -> Result<PartitionedFile> {
     let meta =
         ObjectMeta { location, last_modified: DateTime::UNIX_EPOCH, size: chunk.bytes, e_tag: None, version: None };
     Ok(PartitionedFile::new_from_meta(meta))
+}
+
+/// The rows of a table.
+pub(crate) fn rows_of(table: Table, snapshot: &Snapshot) -> Arc<TableSnapshot> {
+    match table {
+        Table::Events => snapshot.events.clone(),
+        Table::Metrics => snapshot.metrics.clone(),
+        Table::Correlations => snapshot.correlations.clone(),
+    }
+}
+
+/// What is known of a file's columns without reading it: those that are the same in all rows, and the time. The reader
+/// then puts values in place of constant columns, in conditions, too.
+fn statistics(chunk: &Chunk, schema: &SchemaRef) -> Result<Statistics> {
+    let rows = usize::try_from(chunk.rows).unwrap_or(usize::MAX);
+    let mut known = Statistics::new_unknown(schema).with_num_rows(Precision::Exact(rows));
+    for (name, constant) in chunk.known_constants() {
+        let Ok(index) = schema.index_of(name) else { continue };
+        let (column, data_type) = (&mut known.column_statistics[index], schema.field(index).data_type());
+        match constant {
+            Constant::Null => column.null_count = Precision::Exact(rows),
+            Constant::Text(text) => {
+                let value = ScalarValue::Utf8View(Some(text.to_string())).cast_to(data_type)?;
+                column.null_count = Precision::Exact(0);
+                (column.min_value, column.max_value) = (Precision::Exact(value.clone()), Precision::Exact(value));
+            }
+        }
+    }
+    let DataType::Timestamp(_, zone) = timestamp_type() else { return Ok(known) };
+    let time = |micros: i64| Precision::Inexact(ScalarValue::TimestampMicrosecond(Some(micros), zone.clone()));
+    let column = &mut known.column_statistics[schema.index_of(TIMESTAMP)?];
+    // A chunk's times are those of rows before they were cut to microseconds: one of grace.
+    column.min_value = time(chunk.min_time.micros() - 1);
+    column.max_value = time(chunk.max_time.micros() + 1);
+    Ok(known)
+}
+
+/// Has the chunks know their constants, where reading may block; whether readers should be told. What cannot be read is for
+/// them to tell.
+async fn know_constants(selection: &Selection) -> bool {
+    if selection.chunks.len() > MOST_DESCRIBED {
+        return false;
+    }
+    let chunks = selection.chunks.iter().map(|selected| &selected.chunk);
+    let unknown: Vec<_> = chunks.filter(|chunk| !chunk.knows_its_constants()).cloned().collect();
+    if !unknown.is_empty() {
+        let read = tokio::task::spawn_blocking(move || unknown.iter().all(|chunk| chunk.constants().is_ok()));
+        let _ = read.await;
+    }
+    true
 }
 
 #[async_trait]
@@ -186,17 +256,27 @@ impl TableProvider for RawTable {
         let read_schema = Arc::new(self.schema.project(&columns)?);
         let range = TimeRange::of(&conditions);
         let texts = conditions.iter().map(needed).fold(TextCondition::always(), TextCondition::and);
-        let Some(condition) = conjunction(conditions) else {
-            return Ok(Arc::new(EmptyExec::new(read_schema)));
+        let input_schema = DFSchema::try_from(read_schema.clone())?;
+        let compiled = |conditions: Vec<Expr>| match conjunction(conditions) {
+            Some(condition) => state.create_physical_expr(condition, &input_schema),
+            None => internal_err!("rows are always those of a tenant"),
         };
-        let condition = state.create_physical_expr(condition, &DFSchema::try_from(read_schema.clone())?)?;
+        let condition = compiled(conditions.clone())?;
         let partitions = state.config_options().execution.target_partitions;
         let mut inputs = Vec::new();
         if !self.rows.batches.is_empty() {
             inputs.push(filtered(self.memory(&columns, partitions)?, &condition)?);
         }
-        if let Some(chunks) = self.chunks(state, &columns, &range, texts).await? {
-            inputs.push(filtered(chunks, &condition)?);
+        let selection = self.selection(&range, texts, partitions).await?;
+        let described = know_constants(&selection).await;
+        // In chunks that are all within the range nothing is decoded just to compare it with the range.
+        let (within, cut) = selection.split(|chunk| range.covers(chunk));
+        if !cut.is_empty() {
+            inputs.push(filtered(self.chunks(state, &columns, &cut, described)?, &condition)?);
+        }
+        if !within.is_empty() {
+            conditions.retain(|condition| time_bound(condition).is_none());
+            inputs.push(filtered(self.chunks(state, &columns, &within, described)?, &compiled(conditions)?)?);
         }
         let rows = match inputs.len() {
             0 => Arc::new(EmptyExec::new(read_schema.clone())) as Arc<dyn ExecutionPlan>,
@@ -226,25 +306,21 @@ struct TimeRange {
 impl TimeRange {
     fn of(conditions: &[Expr]) -> Self {
         let mut range = Self { from: i64::MIN, to: i64::MAX };
-        for condition in conditions {
-            let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else { continue };
-            if is_timestamp(left) {
-                range.narrow(*op, nanos(right));
-            } else if is_timestamp(right) {
-                range.narrow(op.swap().unwrap_or(Operator::NotEq), nanos(left));
+        for (op, bound) in conditions.iter().filter_map(time_bound) {
+            if op != Operator::Lt && op != Operator::LtEq {
+                range.from = range.from.max(bound);
+            }
+            if op != Operator::Gt && op != Operator::GtEq {
+                range.to = range.to.min(bound);
             }
         }
         range
     }
 
-    fn narrow(&mut self, op: Operator, bound: Option<i64>) {
-        let Some(bound) = bound else { return };
-        if matches!(op, Operator::Gt | Operator::GtEq | Operator::Eq) {
-            self.from = self.from.max(bound);
-        }
-        if matches!(op, Operator::Lt | Operator::LtEq | Operator::Eq) {
-            self.to = self.to.min(bound);
-        }
+    /// Whether all rows of the chunk are within, for ends that are excluded, too.
+    fn covers(&self, chunk: &Chunk) -> bool {
+        let (UnixNanos(min), UnixNanos(max)) = (chunk.min_time, chunk.max_time);
+        min.saturating_sub(1_000) >= self.from && max.saturating_add(1_000) <= self.to
     }
 
     fn touches(&self, chunk: &Chunk) -> bool {
@@ -255,10 +331,29 @@ impl TimeRange {
     }
 }
 
+/// How a condition compares the timestamp, and with which nanosecond; `None` if it does something else.
+pub(crate) fn time_bound(condition: &Expr) -> Option<(Operator, i64)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else { return None };
+    let (op, bound) = if is_timestamp(left) {
+        (*op, nanos(right)?)
+    } else if is_timestamp(right) {
+        (op.swap()?, nanos(left)?)
+    } else {
+        return None;
+    };
+    let bounds = matches!(op, Operator::Gt | Operator::GtEq | Operator::Eq | Operator::Lt | Operator::LtEq);
+    bounds.then_some((op, bound))
+}
+
+/// The timestamp, as precise as it is stored.
 fn is_timestamp(expr: &Expr) -> bool {
     match expr {
         Expr::Column(column) => column.name == TIMESTAMP,
-        Expr::Cast(cast) => cast.field.data_type().is_temporal() && is_timestamp(&cast.expr),
+        Expr::Cast(cast) => {
+            let precise =
+                matches!(cast.field.data_type(), DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _));
+            precise && is_timestamp(&cast.expr)
+        }
         _ => false,
     }
 }

@@ -56,6 +56,19 @@ impl Selection {
         Ok(Self { chunks: kept, row_groups: Some((pruned, matched)) })
     }
 
+    /// Nothing to read, and nothing to tell.
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.row_groups.is_none()
+    }
+
+    /// The chunks that `apart` holds for, and the others. What was left out is told once: by the others, if there are any.
+    pub(super) fn split(self, apart: impl Fn(&Chunk) -> bool) -> (Self, Self) {
+        let (first, second): (Vec<_>, Vec<_>) = self.chunks.into_iter().partition(|selected| apart(&selected.chunk));
+        let (told_first, told_second) =
+            if second.is_empty() { (self.row_groups, None) } else { (None, self.row_groups) };
+        (Self { chunks: first, row_groups: told_first }, Self { chunks: second, row_groups: told_second })
+    }
+
     /// Tells `EXPLAIN ANALYZE`.
     pub(super) fn report(&self, source: &dyn FileSource) {
         if let Some((pruned, matched)) = self.row_groups {

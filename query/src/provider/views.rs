@@ -1,7 +1,7 @@
 //! Tables with the columns users know, as plans over stored columns. They are inlined into a statement's plan, so that
 //! columns nobody asks for are neither computed nor read, and filters reach the files.
 
-use super::raw::RawTable;
+use super::raw::{RawTable, rows_of};
 use super::user_columns::{UserType, columns_of};
 use crate::functions::identity::Identity;
 use crate::functions::json_metadata;
@@ -22,12 +22,7 @@ use whence_storage::Snapshot;
 
 /// The plan of `table`, for `tenant`.
 pub(crate) fn plan(table: Table, snapshot: &Snapshot, tenant: &TenantId) -> Result<LogicalPlan> {
-    let rows = match table {
-        Table::Events => snapshot.events.clone(),
-        Table::Metrics => snapshot.metrics.clone(),
-        Table::Correlations => snapshot.correlations.clone(),
-    };
-    let source = provider_as_source(Arc::new(RawTable::new(table, rows, tenant.clone())));
+    let source = provider_as_source(Arc::new(RawTable::new(table, rows_of(table, snapshot), tenant.clone())));
     let scan = LogicalPlanBuilder::scan(format!("{}_stored", table.name()), source, None)?;
     match table {
         Table::Events => finish(table, scan, event_column),

@@ -69,7 +69,7 @@ pub(crate) fn value(out: &mut String, column: &ArrayRef, row: usize) -> bool {
         DataType::FixedSizeBinary(_) => {
             let value = column.as_fixed_size_binary().value(row);
             match <[u8; 16]>::try_from(value) {
-                Ok(id) => append(out, EventId(u128::from_be_bytes(id))),
+                Ok(id) => EventId(u128::from_be_bytes(id)).push_to(out),
                 Err(_) => bytes(out, value),
             }
         }
@@ -126,7 +126,15 @@ fn timestamp(out: &mut String, micros: i64, zone: bool) {
     match DateTime::from_timestamp_micros(micros) {
         Some(time) => {
             let (year, era) = if time.year() > 0 { (time.year(), "") } else { (1 - time.year(), " BC") };
-            let _ = write!(out, "{year:04}-{:02}-{:02} ", time.month(), time.day());
+            match year {
+                ..10_000 => digits::<4>(out, i64::from(year)),
+                _ => append(out, year),
+            }
+            out.push('-');
+            digits::<2>(out, time.month().into());
+            out.push('-');
+            digits::<2>(out, time.day().into());
+            out.push(' ');
             clock(
                 out,
                 time.hour().into(),
@@ -148,11 +156,30 @@ pub(super) fn time(out: &mut String, micros: i64) {
 }
 
 fn clock(out: &mut String, hours: i64, minutes: i64, seconds: i64, micros: i64) {
-    let _ = write!(out, "{hours:02}:{minutes:02}:{seconds:02}");
+    match hours {
+        0..100 => digits::<2>(out, hours),
+        _ => append(out, hours),
+    }
+    out.push(':');
+    digits::<2>(out, minutes);
+    out.push(':');
+    digits::<2>(out, seconds);
     if micros != 0 {
-        let _ = write!(out, ".{micros:06}");
+        out.push('.');
+        digits::<6>(out, micros);
         out.truncate(out.trim_end_matches('0').len());
     }
+}
+
+/// The last `N` decimal digits of a number that is not negative. Times are written by the thousand, and formatting
+/// takes its time.
+fn digits<const N: usize>(out: &mut String, mut number: i64) {
+    let mut text = ['0'; N];
+    for digit in text.iter_mut().rev() {
+        *digit = char::from(b'0' + (number % 10) as u8);
+        number /= 10;
+    }
+    out.extend(text);
 }
 
 /// A day, counted from 1970-01-01.

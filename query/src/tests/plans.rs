@@ -1,6 +1,10 @@
 //! Plans: what reaches the files.
 
-use super::fixture::{CHILD_ID, Shop};
+use super::fixture::{CHILD_ID, Shop, ask};
+use crate::kept_plans::{Kept, Timed};
+use crate::statement::{Command, parse};
+use whence_schema::TenantId;
+use whence_storage::Grant;
 
 async fn plan(shop: &Shop, sql: &str) -> String {
     shop.ask(&format!("EXPLAIN {sql}")).await.join("\n")
@@ -15,8 +19,11 @@ async fn time_and_ids_reach_the_files_and_unused_columns_are_not_read() {
          ORDER BY timestamp DESC LIMIT 10",
     )
     .await;
-    assert!(recent.contains("pruning_predicate") && recent.contains("timestamp_max"), "{recent}");
-    assert!(!recent.contains("payload"), "{recent}");
+    assert!(recent.contains("pruning_predicate") && recent.contains("asset_id_min"), "{recent}");
+    assert!(!recent.contains("payload") && !recent.contains("timestamp_max"), "no row is older: {recent}");
+    let start = shop.start.0 / 1_000_000_000;
+    let newer = plan(&shop, &format!("SELECT name FROM events WHERE timestamp > to_timestamp({start})")).await;
+    assert!(newer.contains("pruning_predicate") && newer.contains("timestamp_max"), "{newer}");
     let by_id = plan(&shop, &format!("SELECT name FROM events WHERE id = '{CHILD_ID}'")).await;
     assert!(by_id.contains("span_id_min"), "{by_id}");
     let metrics = plan(&shop, "SELECT sum(value_count) FROM metrics WHERE metric_name = 'x'").await;
@@ -55,20 +62,100 @@ async fn links_are_joined_with_their_events_on_time_as_well() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_of_many_wide_rows_are_found_by_their_times_and_are_the_right_ones() {
     let shop = Shop::with_history(true).await;
+    let uncached = shop.session();
+    uncached.set("whence.cache", Some("off")).unwrap();
     for (order, limit) in [("DESC", 7), ("ASC", 7), ("DESC", 10_000), ("DESC", 0)] {
         let rest = format!("FROM events WHERE asset_id = 'checkout' ORDER BY timestamp {order} LIMIT {limit}");
         let wide = format!("SELECT id, timestamp, name, kind, severity, payload, metadata {rest}");
         if limit > 0 {
-            let plan = plan(&shop, &wide).await;
+            let plan = ask(&uncached, &format!("EXPLAIN {wide}")).await.unwrap().join("\n");
             assert!(plan.contains("TimesFirstExec"), "{wide}");
             assert!(plan.contains("projection=[timestamp]"), "the times alone are read first: {plan}");
         }
         let all =
             shop.ask(&format!("SELECT id FROM events WHERE asset_id = 'checkout' ORDER BY timestamp {order}")).await;
-        let ids: Vec<_> = shop.ask(&wide).await.iter().map(|row| row.split('|').next().unwrap().to_owned()).collect();
-        assert_eq!(ids, all[..limit.min(all.len())], "{order} {limit}");
+        for session in [&uncached, &shop.session(), &shop.session()] {
+            let rows = ask(session, &wide).await.unwrap();
+            let ids: Vec<_> = rows.iter().map(|row| row.split('|').next().unwrap().to_owned()).collect();
+            assert_eq!(ids, all[..limit.min(all.len())], "{order} {limit}");
+        }
     }
     assert!(!plan(&shop, "SELECT id, timestamp FROM events ORDER BY timestamp LIMIT 5").await.contains("TimesFirst"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_rows_of_a_chunk_are_kept_and_older_chunks_are_not_looked_at() {
+    let shop = Shop::with_history(true).await;
+    let session = shop.session();
+    session.set("whence.cache", Some("partials")).unwrap();
+    let sql = "SELECT id, timestamp, name, kind, severity, payload FROM events ORDER BY timestamp DESC LIMIT 3";
+    assert!(plan(&shop, sql).await.contains("NewestExec"));
+    let first = ask(&session, sql).await.unwrap();
+    let hits = shop.engine.cache_statistics().memory_hits;
+    assert_eq!(ask(&session, sql).await.unwrap(), first);
+    assert!(shop.engine.cache_statistics().memory_hits > hits);
+    let explained = ask(&session, &format!("EXPLAIN ANALYZE {sql}")).await.unwrap().join("\n");
+    assert!(explained.contains("newest_from_memory=1") && explained.contains("newest_computed=0"), "{explained}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_of_statements_that_come_again_with_other_times_are_kept() {
+    let shop = Shop::with_history(true).await;
+    let uncached = shop.session();
+    uncached.set("whence.cache", Some("off")).unwrap();
+    let time = |hours: i64| {
+        let time = chrono::DateTime::from_timestamp(shop.start.0 / 1_000_000_000 - hours * 3_600, 0).unwrap();
+        time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    let between = |select: &str, hours: i64| {
+        format!("SELECT {select}").replace("{time}", &format!("timestamp BETWEEN '{}' AND '{}'", time(hours), time(-9)))
+    };
+    for (select, fits) in [
+        ("count(*) FROM events WHERE {time}", true),
+        (
+            "time_bucket('120.000s',timestamp) AS \"time\", asset_id, count(*) FROM events WHERE {time} GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 9",
+            true,
+        ),
+        (
+            "asset_id, n * 2 FROM (SELECT asset_id, count(*) AS n FROM events e WHERE {time} GROUP BY 1) x WHERE n > 1 ORDER BY 1",
+            true,
+        ),
+        ("count(*) FROM correlations WHERE {time}", true),
+        ("id FROM events WHERE {time} ORDER BY 1", false),
+        ("count(*) FROM events WHERE {time} AND random() < 2", false),
+        ("count(*) FROM events a JOIN events b ON a.id = b.id WHERE a.{time}", false),
+        ("count(*) FROM events WHERE NOT {time}", false),
+        (
+            "time_bucket_gapfill('1 day', timestamp) AS t, count(*) FROM events WHERE {time} GROUP BY 1 ORDER BY 1",
+            false,
+        ),
+    ] {
+        for hours in [1_000, 2, 30, 0, 5_000] {
+            let sql = between(select, hours);
+            assert_eq!(shop.ask(&sql).await, ask(&uncached, &sql).await.unwrap(), "{sql}");
+        }
+        let Command::Query(ast) = parse(&between(select, 7)).unwrap().remove(0).command else { panic!("{select}") };
+        let kept = shop.engine.plans().get(&TenantId::default(), &Timed::of(&ast).unwrap());
+        assert_eq!(matches!(kept, Some(Kept::Plan(_))), fits, "{select}");
+    }
+    // What was planned for others' rows reads the asker's.
+    let sql = between("count(*) FROM events WHERE {time}", 1);
+    let stranger = shop.engine.session(Grant::trusted(TenantId::new("stranger")));
+    for _ in 0..3 {
+        assert_eq!(ask(&stranger, &sql).await.unwrap(), ["0"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_are_the_same_in_a_whole_chunk_are_not_compared() {
+    let shop = Shop::with_history(true).await;
+    let sql = "SELECT asset_id, max(duration_ns) FROM events WHERE timestamp > '2000-01-01' GROUP BY 1";
+    let uncached = shop.session();
+    uncached.set("whence.cache", Some("off")).unwrap();
+    let all_time = ask(&uncached, &format!("EXPLAIN {sql}")).await.unwrap().join("\n");
+    assert!(all_time.contains("GroupRunsExec"), "{all_time}");
+    let scans: Vec<_> = all_time.lines().filter(|line| line.contains("DataSourceExec")).collect();
+    assert!(!scans.is_empty() && scans.iter().all(|scan| !scan.contains("timestamp")), "all are within: {scans:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
 //! What a store does while nothing goes wrong, and what verify finds when something did.
 
 use super::world::{MINUTE, START, Sent, map, open, options, request, rows_of, totals};
-use crate::{Appended, StorageError, Store, StoreOptions, verify};
-use arrow::array::AsArray;
+use crate::{Appended, Constant, StorageError, Store, StoreOptions, verify};
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,6 +58,21 @@ async fn chunks_are_sorted_and_partitioned() {
         assert!(times.iter().flatten().all(|time| time.div_euclid(86_400_000_000) == i64::from(chunk.day)));
         let (min, max) = (times.iter().flatten().min().unwrap(), times.iter().flatten().max().unwrap());
         assert_eq!((chunk.min_time.micros(), chunk.max_time.micros()), (min, max));
+        let constants = chunk.constants().unwrap().unwrap();
+        let of = |name: &str| constants.iter().find(|(known, _)| known == name).map(|(_, constant)| constant.clone());
+        assert_eq!(of("tenant_id"), Some(Constant::Text("default".into())));
+        assert_eq!(of("signal"), Some(Constant::Text("span".into())));
+        assert_eq!(of("request_digest"), Some(Constant::Null), "only log records have one");
+        assert_eq!((of("timestamp"), of("span_id")), (None, None));
+        for (name, constant) in constants {
+            let values = rows.column_by_name(name).unwrap();
+            match constant {
+                Constant::Null => assert_eq!(values.null_count(), rows.num_rows(), "{name}"),
+                Constant::Text(text) => {
+                    assert!(values.as_string_view().iter().all(|value| value == Some(text)), "{name}");
+                }
+            }
+        }
     }
     world.close().await;
     let world = open(options(folder.path())).await.unwrap();

@@ -1,4 +1,5 @@
-//! The extended protocol: parse, bind, describe, execute in parts, sync.
+//! The extended protocol: parse, bind, describe, execute in parts, sync. What is said before rows leaves with them, or
+//! when the client asks for it (flush, sync).
 
 use super::connection::{Connection, error, failure, located};
 use super::names::PortalState;
@@ -146,7 +147,7 @@ impl ExtendedQueryHandler for Connection {
             Some(statement) => client.portal_store().put_statement(Arc::new(statement)),
             None => client.portal_store().put_empty_statement(&name),
         }
-        client.send(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
+        client.feed(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
         Ok(())
     }
 
@@ -171,7 +172,7 @@ impl ExtendedQueryHandler for Connection {
             }
             None => return Err(PgWireError::StatementNotFound(name.to_owned())),
         }
-        client.send(PgWireBackendMessage::BindComplete(BindComplete::new())).await?;
+        client.feed(PgWireBackendMessage::BindComplete(BindComplete::new())).await?;
         Ok(())
     }
 
@@ -274,7 +275,7 @@ impl ExtendedQueryHandler for Connection {
         } else {
             client.portal_store().rm_portal(name);
         }
-        client.send(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?;
+        client.feed(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?;
         Ok(())
     }
 
@@ -308,10 +309,16 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        let prepared = &target.statement.statement;
+        if target.parameters.is_empty() && matches!(prepared.parsed.command, Command::Query(_)) {
+            // The columns are the statement's, which most drivers have asked for before.
+            let columns = prepared.description(self.session()?).await?.columns.as_ref();
+            let fields = columns.map(|schema| described(schema, &target.result_column_format)).unwrap_or_default();
+            return Ok(DescribePortalResponse::new(fields));
+        }
         let parameters = self.bound(target).await?;
-        let statement = &target.statement.statement.parsed;
-        let columns = self.session()?.describe_bound(statement, &parameters).await;
-        let columns = columns.map_err(|fault| located(error(fault), &target.statement.statement.text))?;
+        let columns = self.session()?.describe_bound(&prepared.parsed, &parameters).await;
+        let columns = columns.map_err(|fault| located(error(fault), &prepared.text))?;
         let fields = columns.map(|schema| described(&schema, &target.result_column_format)).unwrap_or_default();
         Ok(DescribePortalResponse::new(fields))
     }
