@@ -20,6 +20,9 @@ use datafusion::sql::sqlparser::ast::Statement;
 use std::sync::Arc;
 use whence_storage::Snapshot;
 
+/// Seconds, such that a time is on another day, at another hour and minute.
+const SECOND_PLAN_LATER: i64 = 40 * 86_400 + 5 * 3_600 + 7 * 60 + 11;
+
 /// The plan of a statement that comes again with other times, and the columns of its answer.
 pub(crate) async fn kept_plan(
     session: &Session,
@@ -53,15 +56,25 @@ async fn to_keep(
     settings: &Arc<Settings>,
     statement: &Timed,
 ) -> Result<Option<KeptPlan>, QueryError> {
-    let (ast, times) = statement.with_other_times();
     let context = session.context(snapshot.clone(), settings.clone())?;
     let state = context.state();
-    let plan = plan_in(&state, ast).await?;
-    if !is_repeatable(&plan) {
+    let mut plans = Vec::new();
+    for moved in [0, SECOND_PLAN_LATER] {
+        let (ast, times) = statement.with_other_times(moved);
+        let plan = plan_in(&state, ast).await?;
+        if !is_repeatable(&plan) {
+            return Ok(None);
+        }
+        plans.push((times, state.optimize(&plan)?, Arc::new(plan.schema().as_arrow().clone())));
+    }
+    let (Some((second_times, second, second_schema)), Some((times, first, schema))) = (plans.pop(), plans.pop()) else {
+        return Ok(None);
+    };
+    if schema != second_schema {
         return Ok(None);
     }
-    let schema = Arc::new(plan.schema().as_arrow().clone());
-    Ok(KeptPlan::of(times, &state.optimize(&plan)?, schema, session.engine().plain_state()).await?)
+    let plain = session.engine().plain_state();
+    Ok(KeptPlan::of((times, first), (second_times, second), schema, plain).await?)
 }
 
 /// The plan of a statement, the columns of its answer, and under which key that may be kept.

@@ -146,6 +146,52 @@ async fn plans_of_statements_that_come_again_with_other_times_are_kept() {
     }
 }
 
+/// What else a kept plan could follow from than its times: each is asked until its plan would be kept, then with what it
+/// follows from changed, and answered as without anything kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_plan_says_nothing_of_another_session_moment_or_time() {
+    let shop = Shop::with_history(true).await;
+    let start = shop.start.0 / 1_000_000_000;
+    let from = |hours: i64| {
+        let time = chrono::DateTime::from_timestamp(start - hours * 3_600, 0).unwrap();
+        time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    let session = |cache: &str, hours: i64| {
+        let session = shop.session();
+        session.set("whence.cache", Some(cache)).unwrap();
+        session.set("application_name", Some(&format!("asks of {hours}"))).unwrap();
+        drop(session.list(1, format!("user {hours}"), ([127, 0, 0, 1], 5432).into()));
+        session
+    };
+    for sql in [
+        "SELECT count(*) FROM events WHERE time_bucket('1 microsecond', timestamp) = '{time}'",
+        "SELECT count(*) FROM events WHERE time_bucket('1 hour', timestamp) = '{time}'",
+        "SELECT count(*) FROM events WHERE date_trunc('second', timestamp) >= '{time}'",
+        "SELECT count(*) FROM events WHERE date_trunc('microseconds', timestamp) >= '{time}'",
+        "SELECT count(*) FROM events WHERE timestamp + INTERVAL '1 hour' > '{time}'",
+        "SELECT count(*) FROM events WHERE timestamp > '{time}'::timestamptz - INTERVAL '1 hour'",
+        "SELECT count(*) FROM events WHERE timestamp > '{time}' AND extract(day FROM '{time}'::timestamptz) <> 1",
+        "SELECT count(*), max(length('{time}')) FROM events WHERE timestamp > '{time}'",
+        "SELECT count(*), '{time}' FROM events WHERE timestamp > '{time}'",
+        "SELECT count(*) FILTER (WHERE timestamp > '{time}') FROM events",
+        "SELECT count(*) FROM events WHERE timestamp > '{time}' HAVING max(timestamp) > '{time}'",
+        "SELECT count(*) FROM events WHERE timestamp > '{time}' AND name <> '{time}'",
+        "SELECT count(*) FROM events WHERE timestamp > '{time}' OR timestamp < '{time}'",
+        "SELECT count(*) FROM events WHERE timestamp IN ('{time}', '2026-01-01T00:00:00Z')",
+        "SELECT timestamp, count(*) FROM events WHERE timestamp = '{time}' GROUP BY 1 ORDER BY 1",
+        "SELECT current_setting('application_name'), count(*) FROM events WHERE timestamp > '{time}'",
+        "SELECT current_user, count(*) FROM events WHERE timestamp > '{time}'",
+        "SELECT count(*) FROM events WHERE timestamp > '{time}' AND timestamp < now() - INTERVAL '1 hour'",
+    ] {
+        for hours in [0, 0, 0, 1_000, 24, -48, 0] {
+            let sql = sql.replace("{time}", &from(hours));
+            let answers = [ask(&session("partials", hours), &sql).await, ask(&session("off", hours), &sql).await];
+            let [kept, plain] = answers.map(|answer| answer.map_err(|error| error.to_string()));
+            assert_eq!(kept, plain, "{sql}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_that_are_the_same_in_a_whole_chunk_are_not_compared() {
     let shop = Shop::with_history(true).await;
