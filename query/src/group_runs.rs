@@ -448,7 +448,7 @@ mod tests {
         let long = "longer than what a view holds itself";
         let texts: ArrayRef = Arc::new(StringViewArray::from(vec!["a", "a", "b", long, long, "longer than this"]));
         let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1, 1, 1, 1, 2, 2]));
-        assert_eq!(starts_of_runs(&[texts.clone()], 6), [0, 2, 3, 5]);
+        assert_eq!(starts_of_runs(std::slice::from_ref(&texts), 6), [0, 2, 3, 5]);
         assert_eq!(starts_of_runs(&[texts, times], 6), [0, 2, 3, 4, 5]);
         let nulls: ArrayRef = Arc::new(Int64Array::from(vec![None, None, Some(0), Some(0), None, Some(0)]));
         assert_eq!(starts_of_runs(&[nulls], 6), [0, 2, 4, 5]);

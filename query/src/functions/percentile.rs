@@ -239,7 +239,7 @@ mod tests {
         let keep = BooleanArray::from(vec![Some(true), Some(true), Some(true), None]);
         let new = || Groups { fraction: Some(0.5), values: Vec::new() };
         let mut all = new();
-        all.update_batch(&[input.clone()], &[0, 0, 0, 1], Some(&keep), 2).unwrap();
+        all.update_batch(std::slice::from_ref(&input), &[0, 0, 0, 1], Some(&keep), 2).unwrap();
         let mut parts = new();
         let each = new().convert_to_state(&[input], Some(&keep)).unwrap();
         parts.merge_batch(&each, &[0, 0, 0, 1], 2).unwrap();
