@@ -3,11 +3,13 @@
 //! Defaults do not depend on the machine and are those of `config/otel.yaml`, which a test compares with
 //! [`Config::default`].
 
+mod aggregates;
 mod load;
 mod object_store;
 mod query;
 mod units;
 
+pub use aggregates::configured;
 pub use load::{ConfigError, load};
 pub use object_store::ObjectStore;
 pub use query::{Query, TlsVersion};

@@ -404,6 +404,8 @@ fn query_options(config: &Config) -> QueryOptions {
         slow_query: query.slow_query.0,
         max_connections: query.max_connections,
         settings: shown_settings(config),
+        aggregates: config::configured(&query.continuous_aggregates),
+        max_continuous_aggregates: query.max_continuous_aggregates,
         ..defaults
     }
 }

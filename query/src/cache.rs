@@ -22,5 +22,5 @@ pub(crate) mod newest;
 pub(crate) mod partials;
 mod redis;
 pub(crate) mod results;
-mod signature;
+pub(crate) mod signature;
 pub(crate) mod split;

@@ -2,6 +2,8 @@
 
 use crate::activity::Activity;
 use crate::admission::{Admission, Turn};
+use crate::aggregates::ConfiguredAggregate;
+use crate::aggregates::declared::Declared;
 use crate::cache::levels::{CacheStatistics, PartialCache};
 use crate::cache::partials::KeepPartials;
 use crate::cache::results::ResultCache;
@@ -13,8 +15,9 @@ use crate::group_runs::GroupRuns;
 use crate::kept_plans::{KeptPlan, KeptPlans, Timed};
 use crate::link_times::LinksMeetEventsInTime;
 use crate::memory::QueryMemory;
+use crate::metric_parts::MetricPartsAddUp;
 use crate::pause::PauseBeforeJoins;
-use crate::provider::catalog::{DescribingSchemas, StatementCatalog};
+use crate::provider::catalog::{Describing, DescribingSchemas, StatementCatalog};
 use crate::provider::continuous::StatementState;
 use crate::provider::information_schema::DATABASE;
 use crate::session::Session;
@@ -80,6 +83,10 @@ pub struct QueryOptions {
     pub settings: Vec<(String, String)>,
     /// Rows of an HTTP answer, unless it is streamed. Default 100,000.
     pub http_rows: usize,
+    /// Continuous aggregates that are there beside the built-in ones. Default none.
+    pub aggregates: Vec<ConfiguredAggregate>,
+    /// Continuous aggregates that a tenant may declare with statements. Default 100.
+    pub max_continuous_aggregates: usize,
 }
 
 impl Default for QueryOptions {
@@ -101,6 +108,8 @@ impl Default for QueryOptions {
             redis_url: None,
             settings: Vec::new(),
             http_rows: 100_000,
+            aggregates: Vec::new(),
+            max_continuous_aggregates: 100,
         }
     }
 }
@@ -129,6 +138,7 @@ struct Shared {
     plans: KeptPlans,
     cache: Arc<PartialCache>,
     answers: ResultCache,
+    declared: Declared,
     describing: DescribingSchemas,
     functions: Vec<TableFunction>,
     options: QueryOptions,
@@ -195,6 +205,7 @@ impl QueryEngine {
         ];
         let caching = with(&keeping);
         let shared = Shared {
+            declared: Declared::new(store.clone(), options.aggregates.clone()),
             store,
             base,
             caching,
@@ -247,6 +258,16 @@ impl QueryEngine {
     /// How well the cache does.
     pub fn cache_statistics(&self) -> CacheStatistics {
         CacheStatistics { answer_hits: self.answers().hits(), ..self.shared.cache.statistics() }
+    }
+
+    /// Continuous aggregates that were declared.
+    pub(crate) fn declared(&self) -> &Declared {
+        &self.shared.declared
+    }
+
+    /// Whether PostgreSQL's catalog has a table of this name.
+    pub(crate) fn names_catalog_table(&self, name: &str) -> bool {
+        self.shared.describing.has_catalog_table(name)
     }
 
     /// Whole answers that are kept.
@@ -308,14 +329,18 @@ impl QueryEngine {
         let shared = &self.shared;
         let catalogs = MemoryCatalogProviderList::new();
         let planned = StatementState::default();
+        let aggregates = shared.declared.of(tenant);
+        let declares = !aggregates.list.is_empty();
+        let describing = Describing { for_all: shared.describing.clone(), aggregates: Some(aggregates.clone()) };
         let catalog = StatementCatalog {
             store: shared.store.clone(),
             snapshot: snapshot.clone(),
             tenant: tenant.clone(),
-            describing: shared.describing.clone(),
+            describing: describing.clone(),
             statements: shared.statements.clone(),
             activity: shared.activity.clone(),
             settings: settings.clone(),
+            aggregates,
             state: planned.clone(),
         };
         catalogs.register_catalog(DATABASE.to_owned(), Arc::new(catalog));
@@ -324,8 +349,13 @@ impl QueryEngine {
         let mut state = base.clone();
         state.register_catalog_list(Arc::new(catalogs));
         state.register_udf(Arc::new(postgres::CurrentSetting::of(settings)))?;
-        for function in functions::sizes::functions(shared.describing.relations(), &snapshot, tenant) {
+        for function in functions::sizes::functions(&describing, &snapshot, tenant) {
             state.register_udf(Arc::new(function))?;
+        }
+        if declares {
+            for function in functions::described::functions(&describing) {
+                state.register_udf(Arc::new(function))?;
+            }
         }
         for function in &shared.functions {
             let bound =
@@ -373,6 +403,13 @@ fn none<T>() -> HashMap<String, T> {
     HashMap::new()
 }
 
+/// What plans a statement without a table.
+pub(crate) fn planning_state(options: &QueryOptions) -> Result<SessionState, QueryError> {
+    let context = base_context(options)?;
+    let describing = DescribingSchemas::install(&context, &[])?;
+    register(context.state(), &describing)
+}
+
 fn base_context(options: &QueryOptions) -> Result<SessionContext, QueryError> {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(DATABASE, "public")
@@ -407,11 +444,13 @@ fn register(state: SessionState, describing: &DescribingSchemas) -> Result<Sessi
     let mut state = SessionStateBuilder::new_from_existing(state)
         .with_type_planner(types)
         .with_analyzer_rule(Arc::new(LinksMeetEventsInTime))
+        .with_analyzer_rule(Arc::new(MetricPartsAddUp))
         .with_physical_optimizer_rule(Arc::new(PauseBeforeJoins))
         .with_query_planner(Arc::new(GapFillPlanner))
         .build();
     functions::register(&mut state)?;
-    for function in functions::described::functions(describing.relations()) {
+    let describing = Describing { for_all: describing.clone(), aggregates: None };
+    for function in functions::described::functions(&describing) {
         state.register_udf(Arc::new(function))?;
     }
     crate::bounded::bound(&mut state)?;

@@ -38,6 +38,12 @@ impl SqlState {
     pub const CANNOT_COERCE: Self = Self("42846");
     pub const UNDEFINED_FUNCTION: Self = Self("42883");
     pub const UNDEFINED_TABLE: Self = Self("42P01");
+    pub const DUPLICATE_COLUMN: Self = Self("42701");
+    pub const DUPLICATE_TABLE: Self = Self("42P07");
+    pub const GROUPING: Self = Self("42803");
+    pub const WRONG_OBJECT_TYPE: Self = Self("42809");
+    pub const RESERVED_NAME: Self = Self("42939");
+    pub const NAME_TOO_LONG: Self = Self("42622");
     pub const AMBIGUOUS_COLUMN: Self = Self("42702");
     pub const DUPLICATE_CURSOR: Self = Self("42P03");
     pub const DATATYPE_MISMATCH: Self = Self("42804");
@@ -182,6 +188,16 @@ pub enum QueryError {
     /// A cursor that is to go back, and was not declared for that.
     #[error("cursor can only scan forward")]
     CursorForwardOnly,
+    /// A continuous aggregate that cannot be so.
+    #[error("{problem}")]
+    Definition {
+        /// The code.
+        state: SqlState,
+        /// What is wrong.
+        problem: String,
+        /// What the user can do about it.
+        hint: Option<&'static str>,
+    },
     /// The time for a statement has passed.
     #[error("canceling statement due to statement timeout after {0:?}")]
     Timeout(Duration),
@@ -266,6 +282,7 @@ impl QueryError {
             Self::CursorExists { .. } => SqlState::DUPLICATE_CURSOR,
             Self::TooMuch { .. } => SqlState::PROGRAM_LIMIT_EXCEEDED,
             Self::CursorForwardOnly => SqlState::NOT_IN_PREREQUISITE_STATE,
+            Self::Definition { state, .. } => *state,
             Self::Timeout(_) | Self::Canceled => SqlState::CANCELED,
             Self::Busy { .. } => SqlState::TOO_MANY_CONNECTIONS,
             Self::Shutdown => SqlState::SHUTDOWN,
@@ -281,6 +298,7 @@ impl QueryError {
     /// What the user can do about it, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Definition { hint, .. } => *hint,
             Self::ReadOnly { .. } => {
                 Some("Data enters through OTLP; SELECT, WITH, VALUES, EXPLAIN and SHOW are answered.")
             }

@@ -10,6 +10,7 @@
 
 mod activity;
 mod admission;
+mod aggregates;
 mod bounded;
 mod cache;
 mod catalog_dialect;
@@ -26,6 +27,7 @@ mod kept_plans;
 mod lateral;
 mod link_times;
 mod memory;
+mod metric_parts;
 mod naming;
 mod parameter;
 mod pause;
@@ -44,6 +46,7 @@ mod text;
 mod times_first;
 mod watch;
 
+pub use aggregates::{CheckedAggregate, ConfiguredAggregate, check_aggregate, check_aggregate_name};
 pub use cache::levels::CacheStatistics;
 pub use engine::{QueryEngine, QueryOptions, STACK_BYTES};
 pub use error::{QueryError, SqlState};

@@ -7,7 +7,8 @@
 //!   -> selection         chunks and row groups that have no such texts are left out
 //! views::events ...      projections (metrics: aggregation) over it: the columns users know; inlined when planned
 //! continuous           named aggregations over these, current through partial results of chunks
-//! catalog                schemas public, whence, information_schema, pg_catalog
+//! catalog                schemas public, whence, timescaledb_information, information_schema, pg_catalog
+//! relations, pg_*        one model of tables and views, with what the tenant has declared
 //! ```
 
 pub(crate) mod catalog;
@@ -24,6 +25,7 @@ pub(crate) mod pg_supplement;
 pub(crate) mod raw;
 pub(crate) mod relations;
 mod selection;
+pub(crate) mod shown;
 pub(crate) mod table_sizes;
 pub(crate) mod user_columns;
 pub(crate) mod views;

@@ -5,6 +5,7 @@
 //! ```
 
 use crate::activity::{CancelBackend, Listed};
+use crate::aggregates::define;
 use crate::cache::levels::bytes_of;
 use crate::cache::results::{KeptResult, ResultKey};
 use crate::cursor::Cursors;
@@ -17,7 +18,7 @@ use crate::planning::{kept_plan, plan, planned};
 use crate::progress::RunningPlan;
 use crate::provider::relations::OWNER;
 use crate::settings::Settings;
-use crate::statement::{Command, CopyFormat, Parsed, parse};
+use crate::statement::{Command, CopyFormat, Parsed, ViewCommand, parse};
 use crate::stream::{AbortOnDrop, QueryStream};
 use arrow::array::StringArray;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -52,6 +53,7 @@ pub struct Session {
     cursors: Arc<Cursors>,
     process: Arc<AtomicI32>,
     user: Arc<OnceLock<String>>,
+    local: bool,
 }
 
 /// Answer to a statement.
@@ -60,6 +62,8 @@ pub enum Answer {
     Rows(QueryStream),
     /// Done, with the tag of the command.
     Done(&'static str),
+    /// Done, with the tag of the command and what the client should know.
+    Told(&'static str, Vec<String>),
     /// Done with so many rows, with the tag of the command.
     Passed(&'static str, u64),
     /// Rows to be copied to the client, and how.
@@ -88,7 +92,15 @@ impl Session {
             cursors: Arc::default(),
             process: Arc::default(),
             user: Arc::default(),
+            local: false,
         }
+    }
+
+    /// The same for a client on the server's own host, who may change something without an API key as long as there is
+    /// none.
+    #[must_use]
+    pub fn on_this_host(self) -> Self {
+        Self { local: true, ..self }
     }
 
     /// Whose rows it sees.
@@ -166,7 +178,7 @@ impl Session {
         match self.execute(&statement, &[]).await? {
             Answer::Rows(rows) => Ok(rows),
             Answer::Copy(..) => Err(QueryError::NotSupported { what: "COPY here".to_owned() }),
-            Answer::Done(tag) | Answer::Passed(tag, _) => {
+            Answer::Done(tag) | Answer::Passed(tag, _) | Answer::Told(tag, _) => {
                 QueryStream::of(RecordBatch::try_from_iter([("command", Arc::new(StringArray::from(vec![tag])) as _)])?)
             }
         }
@@ -300,6 +312,7 @@ impl Session {
                     other => Ok(other),
                 };
             }
+            Command::View(view) => return self.define(view.clone()).await,
             Command::Show(name) => return Ok(Answer::Rows(QueryStream::of(show(name, &self.settings())?)?)),
             Command::Set { name, value } => {
                 self.set(name, value.as_deref())?;
@@ -331,6 +344,17 @@ impl Session {
             }
         };
         Ok(Answer::Done(done))
+    }
+
+    /// Does what a statement says about a continuous aggregate, to its end: also when the client goes away.
+    async fn define(&self, view: ViewCommand) -> Result<Answer, QueryError> {
+        let session = self.clone();
+        let work = async move {
+            let _turn = session.engine.turn(session.tenant()).await?;
+            define::run(&session.engine, &session.grant, session.local, &view).await
+        };
+        let handle = self.engine.handle().ok_or(QueryError::Shutdown)?;
+        handle.spawn(work).await.map_err(joined)?
     }
 
     /// Columns of an open cursor.
@@ -426,6 +450,7 @@ async fn run_to_channel(
         let key = settings.keeps_answers().then(|| ResultKey {
             tenant: session.tenant().clone(),
             version: snapshot.version,
+            definitions: engine.declared().of(session.tenant()).version,
             sql: ast.to_string().into(),
         });
         if let Some(answer) = key.as_ref().and_then(|key| engine.answers().get(key)) {

@@ -4,6 +4,7 @@
 //! text -> parse() -> [Parsed] -> Command: Query | Show | Set | Reset | Declare | Fetch | Copy | Begin | Commit | ...
 //! ```
 
+mod aggregate;
 mod copy;
 mod cursor;
 
@@ -15,6 +16,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use std::ops::ControlFlow;
 
+pub(crate) use aggregate::{RelationName, ViewCommand, ViewOption, relation};
 pub use copy::{CopyFormat, Separated};
 pub(crate) use cursor::Distance;
 
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Close(Option<String>),
     /// COPY of a query to the client.
     Copy { query: Box<Parsed>, format: CopyFormat },
+    /// Of continuous aggregates.
+    View(ViewCommand),
     /// What drivers send to tidy up; the tag is the answer.
     NoOperation(&'static str),
 }
@@ -61,6 +65,11 @@ impl Parsed {
     /// True if the statement answers with rows.
     pub fn has_rows(&self) -> bool {
         matches!(self.command, Command::Query(_) | Command::Show(_) | Command::Fetch { moves: false, .. })
+    }
+
+    /// True for what is said about a continuous aggregate.
+    pub(crate) fn is_of_a_view(&self) -> bool {
+        matches!(self.command, Command::View(_))
     }
 
     /// True for EXPLAIN, whose tag differs from SELECT's.
@@ -84,7 +93,16 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Parsed>, QueryError> {
         return Err(QueryError::NotSupported { what: format!("a statement of more than {MAX_STATEMENT_BYTES} bytes") });
     }
     crate::depth::check(sql)?;
+    if aggregate::concerns(sql) { aggregate::parse(sql, parse_others) } else { parse_others(sql) }
+}
+
+fn parse_others(sql: &str) -> Result<Vec<Parsed>, QueryError> {
     if cursor::concerns(sql) { cursor::parse(sql, parse_text) } else { parse_text(sql) }
+}
+
+/// Whether the text has these characters somewhere, in whatever case.
+fn mentions(sql: &str, word: &str) -> bool {
+    sql.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// The query inside of DECLARE and COPY, by its text.
@@ -137,7 +155,10 @@ fn allow(statement: Statement) -> Result<Parsed, QueryError> {
         Statement::Close { cursor } => cursor::close(&cursor),
         copied @ Statement::Copy { .. } => copy::copy(copied)?,
         Statement::UNLISTEN { .. } => Command::NoOperation("UNLISTEN"),
-        other => return Err(refuse(&other)),
+        other => match aggregate::view_of(&other) {
+            Some(view) => Command::View(view),
+            None => return Err(refuse(&other)),
+        },
     };
     Ok(Parsed { command })
 }
@@ -282,7 +303,7 @@ mod tests {
             ("DELETE FROM events", SqlState::READ_ONLY),
             ("CREATE TABLE t AS SELECT 1", SqlState::READ_ONLY),
             ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'", SqlState::SYNTAX),
-            ("DROP TABLE events", SqlState::READ_ONLY),
+            ("DROP INDEX i", SqlState::READ_ONLY),
             ("COPY events TO '/tmp/x'", SqlState::READ_ONLY),
             ("COPY (SELECT 1) TO '/tmp/x'", SqlState::READ_ONLY),
             ("SELECT * INTO t FROM events", SqlState::READ_ONLY),

@@ -3,6 +3,7 @@
 
 mod answers;
 mod continuous;
+mod declared;
 mod fixture;
 mod flight;
 mod http;

@@ -1,21 +1,25 @@
 //! Continuous aggregates that are there without being declared: what they are called, their columns and their query.
 
+use crate::Table;
+
 /// A continuous aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
     /// Name in SQL.
     pub name: &'static str,
+    /// The hypertable it aggregates.
+    pub table: Table,
     /// `CREATE MATERIALIZED VIEW name ( columns ) AS query`.
     pub ddl: &'static str,
 }
 
 /// All of them.
 pub const VIEWS: [View; 5] = [
-    View { name: "service_red", ddl: include_str!("views/service_red.sql") },
-    View { name: "edge_red", ddl: include_str!("views/edge_red.sql") },
-    View { name: "metrics_hourly", ddl: include_str!("views/metrics_hourly.sql") },
-    View { name: "hourly_metrics", ddl: include_str!("views/hourly_metrics.sql") },
-    View { name: "daily_metrics", ddl: include_str!("views/daily_metrics.sql") },
+    View { name: "service_red", table: Table::Events, ddl: include_str!("views/service_red.sql") },
+    View { name: "edge_red", table: Table::Correlations, ddl: include_str!("views/edge_red.sql") },
+    View { name: "metrics_hourly", table: Table::Metrics, ddl: include_str!("views/metrics_hourly.sql") },
+    View { name: "hourly_metrics", table: Table::Events, ddl: include_str!("views/hourly_metrics.sql") },
+    View { name: "daily_metrics", table: Table::Events, ddl: include_str!("views/daily_metrics.sql") },
 ];
 
 impl View {

@@ -1,6 +1,7 @@
 //! `extensions.query`: the doors for SQL, and the limits of queries.
 
 use super::ConfigError;
+use super::aggregates::ContinuousAggregates;
 use super::units::Age;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -36,6 +37,10 @@ pub struct Query {
     pub slow_query: Age,
     /// Connections over the PostgreSQL wire at one time (1 to 100,000).
     pub max_connections: usize,
+    /// Continuous aggregates beside the built-in ones, by name.
+    pub continuous_aggregates: ContinuousAggregates,
+    /// Those that a tenant may declare with statements (0 to 10,000).
+    pub max_continuous_aggregates: usize,
 }
 
 impl Default for Query {
@@ -54,6 +59,8 @@ impl Default for Query {
             queue_timeout: Age::seconds(30),
             slow_query: Age::seconds(5),
             max_connections: 200,
+            continuous_aggregates: ContinuousAggregates::new(),
+            max_continuous_aggregates: 100,
         }
     }
 }
@@ -143,6 +150,7 @@ impl Query {
             ("max_statements", self.max_statements, 1, 10_000),
             ("max_statements_per_tenant", self.max_statements_per_tenant, 1, 10_000),
             ("max_connections", self.max_connections, 1, 100_000),
+            ("max_continuous_aggregates", self.max_continuous_aggregates, 0, 10_000),
         ] {
             range(&format!("extensions.query.{key}"), value, low, high)?;
         }
@@ -159,9 +167,10 @@ impl Query {
     }
 
     /// `whence.settings`: the limits that users meet, by key.
-    pub fn shown(&self) -> [(&'static str, String); 10] {
+    pub fn shown(&self) -> [(&'static str, String); 11] {
         [
             ("extensions.query.max_connections", self.max_connections.to_string()),
+            ("extensions.query.max_continuous_aggregates", self.max_continuous_aggregates.to_string()),
             ("extensions.query.max_statement_timeout", self.max_statement_timeout.to_string()),
             ("extensions.query.max_statements", self.max_statements.to_string()),
             ("extensions.query.max_statements_per_tenant", self.max_statements_per_tenant.to_string()),

@@ -90,3 +90,25 @@ fn what_is_set_without_effect_is_told_and_what_cannot_be_kept_is_refused() {
         assert!(message.contains(&format!("extensions.query.{key} is '{value}'")), "{message}");
     }
 }
+
+#[test]
+fn a_continuous_aggregate_is_checked_with_the_place_and_the_remedy() {
+    let declared = |body: &str| format!("extensions:\n  query:\n    continuous_aggregates:\n{body}");
+    let query = "SELECT time_bucket('1 hour', timestamp) AS bucket, count(*) AS n FROM events GROUP BY 1";
+    let text = declared(&format!("      a: {query}\n      b:\n        query: {query}\n        tenants: [acme]\n"));
+    let config = from_text(Path::new("x"), &text).unwrap();
+    let aggregates = configured(&config.extensions.query.continuous_aggregates);
+    let seen: Vec<_> = aggregates.iter().map(|known| (known.name.as_str(), known.tenants.len())).collect();
+    assert_eq!((seen, aggregates[1].query.as_str()), (vec![("a", 0), ("b", 1)], query));
+    for (body, line, parts) in [
+        ("      a: SELECT count(*) FROM events\n", 4, ["continuous_aggregates.a", "GROUP BY"]),
+        ("      a:\n        query: SELEC 1\n", 5, ["continuous_aggregates.a.query", "syntax error"]),
+        ("      a:\n        qery: SELECT 1\n", 5, ["continuous_aggregates.a", "did you mean `query`?"]),
+        ("      events: SELECT 1\n", 4, ["continuous_aggregates", "it is one of Whence's own"]),
+    ] {
+        let message = error(&declared(body));
+        assert!(message.contains(&format!("otel.yaml, line {line}")), "{message}");
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    assert!(error("extensions: { query: { max_continuous_aggregates: 10001 } }").contains("from 0 to 10000"));
+}

@@ -2,31 +2,43 @@
 //! sees the same.
 
 use crate::clients::{answer_of, folder, python, script};
-use crate::drivers::shop;
+use crate::drivers;
 use crate::machine;
 use crate::postgres::{Postgres, psql};
 use crate::server::Server;
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 
+/// A server with some rows and a continuous aggregate that was declared, which is a materialized view.
+fn shop() -> Server {
+    let server = drivers::shop();
+    let declare = "CREATE MATERIALIZED VIEW hourly WITH (timescaledb.continuous) AS SELECT time_bucket('1 hour', timestamp) \
+        AS bucket, asset_id, count(*) AS n, avg(duration_ns) AS mean, bool_or(status = 'error') AS failed, \
+        percentile_agg(duration_ns) AS \"Durations\" FROM events GROUP BY 1, 2";
+    let answer = psql(&address(&server), &format!("\\set ON_ERROR_STOP on\n{declare}"));
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+    server
+}
+
 /// A PostgreSQL with the tables and views that Whence says it has, with their comments, owned by the same user.
 fn twin(server: &Server) -> Postgres {
     let postgres = Postgres::start();
-    let shape = "SELECT CASE WHEN c.relkind = 'v' THEN 'CREATE VIEW ' || c.oid::regclass::text || ' AS SELECT ' || \
+    let shape = "SELECT CASE WHEN c.relkind <> 'r' THEN 'CREATE ' || CASE c.relkind WHEN 'm' THEN 'MATERIALIZED ' \
+            ELSE '' END || 'VIEW ' || c.oid::regclass::text || ' AS SELECT ' || \
             string_agg('NULL::' || format_type(a.atttypid, a.atttypmod) || ' AS ' || quote_ident(a.attname), ', ' \
-            ORDER BY a.attnum) ELSE 'CREATE TABLE ' || c.oid::regclass::text || ' (' || \
+            ORDER BY a.attnum) || CASE c.relkind WHEN 'm' THEN ' WITH NO DATA' ELSE '' END ELSE 'CREATE TABLE ' || c.oid::regclass::text || ' (' || \
             string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod) || \
             CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END, ', ' ORDER BY a.attnum) || ')' END || ';' \
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
-        WHERE n.nspname IN ('public', 'whence') GROUP BY c.oid, c.relkind ORDER BY c.oid";
+        WHERE n.nspname IN ('public', 'whence', 'timescaledb_information') GROUP BY c.oid, c.relkind ORDER BY c.oid";
     let comments = "SELECT 'COMMENT ON ' || CASE WHEN d.objsubid > 0 THEN 'COLUMN ' || c.oid::regclass::text || '.' || \
             quote_ident(a.attname) WHEN c.relkind = 'v' THEN 'VIEW ' || c.oid::regclass::text \
             ELSE 'TABLE ' || c.oid::regclass::text END || ' IS ' || quote_literal(d.description) || ';' \
         FROM pg_class c JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass \
         JOIN pg_namespace n ON n.oid = c.relnamespace \
-        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid WHERE n.nspname IN ('public', 'whence')";
+        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid WHERE n.nspname IN ('public', 'whence', 'timescaledb_information')";
     let mut script = "CREATE ROLE whence LOGIN SUPERUSER;\nCREATE DATABASE whence OWNER whence;\n\\c whence whence\n\
-        ALTER SCHEMA public OWNER TO whence;\nCREATE SCHEMA whence;\n\
+        ALTER SCHEMA public OWNER TO whence;\nCREATE SCHEMA whence;\nCREATE SCHEMA timescaledb_information;\n\
         -- A schema of the user's name would come first.\nALTER DATABASE whence SET search_path = public;\n\
         SET search_path = public;\n"
         .to_owned();
@@ -124,11 +136,14 @@ fn printed(port: u16, command: &str) -> (bool, String) {
 }
 
 /// Commands whose answers are those of a PostgreSQL with the same tables, to the letter.
-const SAME: [&str; 50] = [
+const SAME: [&str; 52] = [
     "\\d",
     "\\d events",
     "\\d metrics",
     "\\d service_red",
+    "\\d hourly",
+    "\\dm hour*",
+    "\\dt timescaledb_information.*",
     "\\d whence.jobs",
     "\\d+ events",
     "\\d+ correlations",
@@ -138,7 +153,6 @@ const SAME: [&str; 50] = [
     "\\dt whence.*",
     "\\dv",
     "\\dm",
-    "\\dm+",
     "\\di",
     "\\di+",
     "\\ds",
@@ -178,7 +192,7 @@ const SAME: [&str; 50] = [
 ];
 
 /// Commands that list what differs here, or between versions, with a part of what they say.
-const OTHERS: [(&str, &str); 43] = [
+const OTHERS: [(&str, &str); 45] = [
     ("\\dF", "english"),
     ("\\dFd", "english_stem"),
     ("\\dFp", "default"),
@@ -186,7 +200,10 @@ const OTHERS: [(&str, &str); 43] = [
     ("\\dx", "List of installed extensions"),
     ("\\d+", "Every span, span event and log record"),
     ("\\d+ service_red", "View definition:"),
+    ("\\d+ hourly", "View definition:\n SELECT time_bucket('1 hour', timestamp) AS bucket"),
     ("\\dt+", "events"),
+    // Nothing is stored of it.
+    ("\\dm+", "0 bytes"),
     ("\\dv+", "service_red"),
     ("\\dp", "asset_metadata"),
     ("\\z events", "events"),

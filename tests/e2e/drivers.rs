@@ -291,7 +291,14 @@ fn adbc_reads_arrow() {
             ("parameter", json!([[50]])),
             ("schema", json!([["id", "extension<arrow.uuid>"], ["timestamp", time], ["source_module", "string"]])),
             ("catalogs", json!([["whence", null, null, null]])),
-            ("schemas", json!([["whence", "public", null, null], ["whence", "whence", null, null]])),
+            (
+                "schemas",
+                json!([
+                    ["whence", "public", null, null],
+                    ["whence", "timescaledb_information", null, null],
+                    ["whence", "whence", null, null]
+                ]),
+            ),
             (
                 "columns",
                 json!([

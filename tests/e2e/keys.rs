@@ -19,7 +19,7 @@ fn apikey(arguments: &[&str]) -> String {
 }
 
 /// A key made in the data directory, without a server.
-fn key_in(home: &Home, arguments: &[&str]) -> String {
+pub(crate) fn key_in(home: &Home, arguments: &[&str]) -> String {
     let data = home.data().display().to_string();
     let key = apikey(&[&["create", "--data-dir", &data, "--yes"], arguments].concat());
     assert!(key.starts_with("pk_") && key.len() == 48, "{key}");
@@ -30,7 +30,7 @@ fn bearer(key: &str) -> (&'static str, String) {
     ("authorization", format!("Bearer {key}"))
 }
 
-fn sql_with(server: &Server, key: &str, statement: &str) -> http::Answer {
+pub(crate) fn sql_with(server: &Server, key: &str, statement: &str) -> http::Answer {
     let (name, value) = bearer(key);
     http::request(server.ports.query, "POST", "/v1/sql", &[(name, &value)], statement.as_bytes()).unwrap()
 }
@@ -58,7 +58,7 @@ fn one_span(service: &str) -> Vec<u8> {
 }
 
 /// What psql says with a key as password.
-fn psql(server: &Server, key: &str, statement: &str) -> (bool, String) {
+pub(crate) fn psql(server: &Server, key: &str, statement: &str) -> (bool, String) {
     let mut command = Command::new("psql");
     command.args(["-X", "-A", "-t", "-w", "-h", "127.0.0.1", "-U", "anybody", "-p", &server.ports.pgwire.to_string()]);
     command.args(["-d", "whence", "-c", statement]).env("PGPASSWORD", key).stdin(Stdio::null());

@@ -5,6 +5,7 @@
 //! module is one topic.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod aggregates;
 mod backup;
 mod cache;
 mod catalog;

@@ -2,14 +2,16 @@
 //! version of the snapshot it was given over.
 
 use super::levels::bytes_of;
+use crate::provider::continuous::ContinuousAggregate;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, Volatility};
 use moka::sync::Cache;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use whence_schema::{Table, TenantId, VIEWS};
+use whence_schema::{Table, TenantId};
 
 /// Bytes beside the statement's and the columns' that an entry takes.
 const ENTRY_BYTES: usize = 256;
@@ -20,6 +22,8 @@ pub(crate) struct ResultKey {
     pub(crate) tenant: TenantId,
     /// Of the snapshot.
     pub(crate) version: u64,
+    /// Version of the tenant's continuous aggregates, taken before the statement was planned.
+    pub(crate) definitions: u64,
     /// The statement with its parameters put in.
     pub(crate) sql: Arc<str>,
 }
@@ -84,7 +88,7 @@ pub(crate) fn is_repeatable(plan: &LogicalPlan) -> bool {
     let mut repeatable = true;
     let walked = plan.apply_with_subqueries(|node| {
         let fits = match node {
-            LogicalPlan::TableScan(scan) => is_rows(scan.table_name.table()),
+            LogicalPlan::TableScan(scan) => is_rows(scan),
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::Statement(_) => false,
             _ => true,
         };
@@ -102,7 +106,8 @@ pub(crate) fn is_repeatable(plan: &LogicalPlan) -> bool {
     repeatable && walked.is_ok()
 }
 
-fn is_rows(table: &str) -> bool {
+fn is_rows(scan: &TableScan) -> bool {
+    let table = scan.table_name.table();
     Table::ALL.iter().any(|known| table == known.name() || table.strip_suffix("_stored") == Some(known.name()))
-        || VIEWS.iter().any(|view| view.name == table)
+        || source_as_provider(&scan.source).is_ok_and(|provider| provider.is::<ContinuousAggregate>())
 }

@@ -48,6 +48,11 @@ const MERGEABLE: [&str; 31] = [
     "var_pop",
 ];
 
+/// Whether an aggregate's results of parts can be put together.
+pub(crate) fn is_mergeable(name: &str, distinct: bool) -> bool {
+    !distinct && (MERGEABLE.contains(&name) || name.starts_with("approx_percentile"))
+}
+
 /// Whether the value of an expression follows from the row alone, and its debug text says all about it.
 pub(super) fn is_settled(expression: &Arc<dyn PhysicalExpr>) -> bool {
     let mut settled = true;
@@ -93,7 +98,7 @@ pub(super) fn of_aggregate(aggregate: &AggregateExec) -> Result<String, String> 
     let _ = write!(text, " {:?} {}", group.groups(), group.has_grouping_set());
     for (function, filter) in aggregate.aggr_expr().iter().zip(aggregate.filter_expr()) {
         let name = function.fun().name();
-        if function.is_distinct() || !MERGEABLE.contains(&name) && !name.starts_with("approx_percentile") {
+        if !is_mergeable(name, function.is_distinct()) {
             let distinct = if function.is_distinct() { " of distinct values" } else { "" };
             return Err(format!("{name}{distinct} cannot be put together from parts"));
         }

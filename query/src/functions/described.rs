@@ -3,6 +3,7 @@
 use crate::error::QueryError;
 use crate::functions::catalog::type_named;
 use crate::functions::listed::OwnFunction;
+use crate::provider::catalog::Describing;
 use crate::provider::pg_static::{FunctionRow, known};
 use crate::provider::relations::{NAMESPACES, OWNER, OWNER_OID, Relations, identifiers, quoted};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, StringArray};
@@ -57,34 +58,34 @@ enum Work {
     Oid(fn(&Relations, &[Value<'_>]) -> Result<Option<i32>, QueryError>),
 }
 
-struct Describing {
+struct Described {
     name: &'static str,
     work: Work,
-    relations: Arc<Relations>,
+    describing: Describing,
     signature: Signature,
 }
 
-impl std::fmt::Debug for Describing {
+impl std::fmt::Debug for Described {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Describing").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Described").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl PartialEq for Describing {
+impl PartialEq for Described {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-impl Eq for Describing {}
+impl Eq for Described {}
 
-impl Hash for Describing {
+impl Hash for Described {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
     }
 }
 
-impl ScalarUDFImpl for Describing {
+impl ScalarUDFImpl for Described {
     fn name(&self) -> &str {
         self.name
     }
@@ -112,21 +113,16 @@ impl ScalarUDFImpl for Describing {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let relations = self.describing.relations()?;
         let constant = args.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let columns = args.args.iter().map(|argument| plain(argument.to_array(rows)?)).collect::<Result<Vec<_>>>()?;
         let values = |row: usize| -> Vec<Value<'_>> { columns.iter().map(|column| value(column, row)).collect() };
         let result: ArrayRef = match self.work {
-            Work::Text(work) => {
-                Arc::new((0..rows).map(|row| work(&self.relations, &values(row))).collect::<StringArray>())
-            }
-            Work::Flag(work) => {
-                Arc::new((0..rows).map(|row| work(&self.relations, &values(row))).collect::<BooleanArray>())
-            }
+            Work::Text(work) => Arc::new((0..rows).map(|row| work(&relations, &values(row))).collect::<StringArray>()),
+            Work::Flag(work) => Arc::new((0..rows).map(|row| work(&relations, &values(row))).collect::<BooleanArray>()),
             Work::Oid(work) => Arc::new(
-                (0..rows)
-                    .map(|row| work(&self.relations, &values(row)))
-                    .collect::<std::result::Result<Int32Array, _>>()?,
+                (0..rows).map(|row| work(&relations, &values(row))).collect::<std::result::Result<Int32Array, _>>()?,
             ),
         };
         if constant {
@@ -156,8 +152,8 @@ fn value(column: &ArrayRef, row: usize) -> Value<'_> {
     }
 }
 
-/// The functions, for these relations.
-pub(crate) fn functions(relations: &Arc<Relations>) -> Vec<ScalarUDF> {
+/// The functions, of what is described there.
+pub(crate) fn functions(describing: &Describing) -> Vec<ScalarUDF> {
     let text = Work::Text;
     let all: [(&'static str, Work); 30] = [
         (OID_OF, Work::Oid(oid_of)),
@@ -196,8 +192,9 @@ pub(crate) fn functions(relations: &Arc<Relations>) -> Vec<ScalarUDF> {
     ];
     let signature =
         || Signature::one_of(vec![TypeSignature::Nullary, TypeSignature::VariadicAny], Volatility::Immutable);
-    let function =
-        |(name, work)| ScalarUDF::from(Describing { name, work, relations: relations.clone(), signature: signature() });
+    let function = |(name, work)| {
+        ScalarUDF::from(Described { name, work, describing: describing.clone(), signature: signature() })
+    };
     all.into_iter().map(function).collect()
 }
 
@@ -317,7 +314,7 @@ fn view_definition(relations: &Relations, arguments: &[Value<'_>]) -> Option<Str
         Value::Text(name) if name.trim().parse::<i32>().is_err() => relations.named(name)?,
         number => relations.with_oid(number.number()?)?,
     };
-    view.definition.map(|query| format!(" {};", query.trim()))
+    view.shown_definition()
 }
 
 fn is_visible(relations: &Relations, arguments: &[Value<'_>]) -> Option<bool> {

@@ -1,6 +1,7 @@
 //! Sizes of tables on disk, of one statement's snapshot: the chunks of the tenant's partition, with the rows of every
 //! tenant that they hold.
 
+use crate::provider::catalog::Describing;
 use crate::provider::relations::Relations;
 use arrow::array::{Array, AsArray, Int64Array};
 use arrow::compute::cast;
@@ -27,7 +28,7 @@ enum Of {
 struct Size {
     name: &'static str,
     of: Of,
-    relations: Arc<Relations>,
+    describing: Describing,
     snapshot: Arc<Snapshot>,
     tenant: TenantId,
     signature: Signature,
@@ -55,10 +56,10 @@ impl Size {
         chunks.map(|chunk| i64::try_from(chunk.bytes).unwrap_or(i64::MAX)).sum()
     }
 
-    fn of_relation(&self, name: Option<&str>, oid: Option<i64>) -> Option<i64> {
+    fn of_relation(&self, relations: &Relations, name: Option<&str>, oid: Option<i64>) -> Option<i64> {
         let relation = match (oid, name) {
-            (Some(oid), _) => self.relations.with_oid(i32::try_from(oid).ok()?)?,
-            (None, name) => self.relations.named(name?)?,
+            (Some(oid), _) => relations.with_oid(i32::try_from(oid).ok()?)?,
+            (None, name) => relations.named(name?)?,
         };
         let table = Table::ALL.into_iter().find(|table| table.name() == relation.name && relation.is_visible());
         Some(table.filter(|_| self.of == Of::Table).map_or(0, |table| self.bytes_of(table)))
@@ -87,21 +88,24 @@ impl ScalarUDFImpl for Size {
         let Some(first) = args.args.first() else {
             return Ok(ColumnarValue::Array(Arc::new(Int64Array::new_null(args.number_rows))));
         };
+        let relations = self.describing.relations()?;
         let column = first.to_array(args.number_rows)?;
         let sizes: Int64Array = if column.data_type().is_integer() {
             let oids = cast(&column, &DataType::Int64)?;
-            oids.as_primitive::<Int64Type>().iter().map(|oid| self.of_relation(None, Some(oid?))).collect()
+            oids.as_primitive::<Int64Type>().iter().map(|oid| self.of_relation(&relations, None, Some(oid?))).collect()
         } else {
             let names = cast(&column, &DataType::Utf8)?;
             let names = names.as_string::<i32>().iter();
-            names.map(|name| self.of_relation(name, name.and_then(|name| name.trim().parse().ok()))).collect()
+            names
+                .map(|name| self.of_relation(&relations, name, name.and_then(|name| name.trim().parse().ok())))
+                .collect()
         };
         Ok(ColumnarValue::Array(Arc::new(sizes)))
     }
 }
 
 /// The functions of one statement.
-pub(crate) fn functions(relations: &Arc<Relations>, snapshot: &Arc<Snapshot>, tenant: &TenantId) -> [ScalarUDF; 5] {
+pub(crate) fn functions(describing: &Describing, snapshot: &Arc<Snapshot>, tenant: &TenantId) -> [ScalarUDF; 5] {
     let names = [
         ("pg_table_size", Of::Table),
         ("pg_relation_size", Of::Table),
@@ -114,7 +118,7 @@ pub(crate) fn functions(relations: &Arc<Relations>, snapshot: &Arc<Snapshot>, te
         ScalarUDF::from(Size {
             name,
             of,
-            relations: relations.clone(),
+            describing: describing.clone(),
             snapshot: snapshot.clone(),
             tenant: tenant.clone(),
             signature: Signature::one_of(accepted, Volatility::Stable),

@@ -4,17 +4,20 @@ use super::continuous::{ContinuousAggregate, StatementState};
 use super::fetched::{Fetched, FetchedTable};
 use super::information_schema::{DATABASE, InformationSchema};
 use super::pg_catalog::PgCatalog;
-use super::relations::{INFORMATION_SCHEMA, PG_CATALOG, Relations};
+use super::relations::{self, INFORMATION_SCHEMA, PG_CATALOG, Relation, Relations};
+use super::shown::continuous_aggregates;
 use super::user_columns::{
-    ASSET_METADATA, CHUNKS, INGEST_LEDGER, JOBS, PUBLIC, QUERIES, SETTINGS, TABLES, WHENCE, arrow_schema, catalog,
-    columns_of_view,
+    ASSET_METADATA, CHUNKS, CONTINUOUS_AGGREGATES, INGEST_LEDGER, JOBS, PUBLIC, QUERIES, SETTINGS, TABLES,
+    TIMESCALEDB_INFORMATION, WHENCE, arrow_schema, catalog, columns_of_view,
 };
 use super::views;
 use crate::activity::Activity;
+use crate::aggregates::declared::TenantAggregates;
 use crate::functions::listed::own_functions;
 use crate::functions::table::TableFunction;
 use crate::settings::Settings;
 use crate::statements::Statements;
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::view::ViewTable;
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, SchemaProvider};
@@ -31,9 +34,8 @@ use whence_storage::{Snapshot, Store};
 /// Schemas that describe, and do not depend on the snapshot.
 #[derive(Debug, Clone)]
 pub(crate) struct DescribingSchemas {
-    pg_catalog: Arc<dyn SchemaProvider>,
-    information_schema: Arc<dyn SchemaProvider>,
-    relations: Arc<Relations>,
+    pg_catalog: Arc<PgCatalog>,
+    information_schema: Arc<InformationSchema>,
 }
 
 impl DescribingSchemas {
@@ -46,15 +48,65 @@ impl DescribingSchemas {
             .schema(PG_CATALOG)
             .ok_or_else(|| crate::error::QueryError::Internal("pg_catalog was not registered".to_owned()))?;
         let functions = own_functions(functions);
-        let information_schema: Arc<dyn SchemaProvider> = Arc::new(InformationSchema::new(&functions)?);
-        let pg_catalog = PgCatalog::new(library.as_ref(), information_schema.as_ref(), &functions)?;
-        let relations = pg_catalog.relations().clone();
-        Ok(Self { pg_catalog: Arc::new(pg_catalog), information_schema, relations })
+        let users = relations::of_users();
+        let information_schema = InformationSchema::new(&users.iter().collect::<Vec<_>>(), &functions)?;
+        let pg_catalog = PgCatalog::new(library.as_ref(), &information_schema, &functions)?;
+        Ok(Self { pg_catalog: Arc::new(pg_catalog), information_schema: Arc::new(information_schema) })
+    }
+
+    /// The same with what a tenant has declared.
+    pub(crate) fn with(&self, declared: Vec<Relation>) -> Result<Self> {
+        let pg_catalog = self.pg_catalog.with(declared)?;
+        let relations = pg_catalog.relations();
+        let users: Vec<_> = relations.users().collect();
+        let information_schema = InformationSchema::new(&users, relations.functions())?;
+        Ok(Self { information_schema: Arc::new(information_schema), pg_catalog: Arc::new(pg_catalog) })
+    }
+
+    /// Whether pg_catalog has a table of this name.
+    pub(crate) fn has_catalog_table(&self, name: &str) -> bool {
+        self.pg_catalog.table_exist(name)
+    }
+}
+
+/// What describes, for one statement: what its tenant has declared is put to it when somebody asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Describing {
+    pub(crate) for_all: DescribingSchemas,
+    /// `None`: of nobody.
+    pub(crate) aggregates: Option<Arc<TenantAggregates>>,
+}
+
+impl Describing {
+    fn schemas(&self) -> Result<DescribingSchemas> {
+        match &self.aggregates {
+            Some(aggregates) => aggregates.describing(&self.for_all),
+            None => Ok(self.for_all.clone()),
+        }
     }
 
     /// The tables and views there are.
-    pub(crate) fn relations(&self) -> &Arc<Relations> {
-        &self.relations
+    pub(crate) fn relations(&self) -> Result<Arc<Relations>> {
+        Ok(self.schemas()?.pg_catalog.relations().clone())
+    }
+}
+
+/// `information_schema` of one statement.
+#[derive(Debug)]
+struct StatementInformationSchema(Describing);
+
+#[async_trait]
+impl SchemaProvider for StatementInformationSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.0.for_all.information_schema.table_names()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        self.0.schemas()?.information_schema.table(name).await
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.0.for_all.information_schema.table_exist(name)
     }
 }
 
@@ -63,7 +115,8 @@ pub(crate) struct StatementCatalog {
     pub(crate) store: Store,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) tenant: TenantId,
-    pub(crate) describing: DescribingSchemas,
+    pub(crate) describing: Describing,
+    pub(crate) aggregates: Arc<TenantAggregates>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) statements: Arc<Statements>,
@@ -79,7 +132,7 @@ impl fmt::Debug for StatementCatalog {
 impl StatementCatalog {
     fn pg_catalog(&self) -> Arc<dyn SchemaProvider> {
         Arc::new(StatementPgCatalog {
-            describing: self.describing.pg_catalog.clone(),
+            describing: self.describing.clone(),
             activity: self.activity.clone(),
             settings: self.settings.clone(),
             tenant: self.tenant.clone(),
@@ -89,15 +142,20 @@ impl StatementCatalog {
 
 impl CatalogProvider for StatementCatalog {
     fn schema_names(&self) -> Vec<String> {
-        [PUBLIC, WHENCE, PG_CATALOG, INFORMATION_SCHEMA].map(str::to_owned).to_vec()
+        [PUBLIC, WHENCE, TIMESCALEDB_INFORMATION, PG_CATALOG, INFORMATION_SCHEMA].map(str::to_owned).to_vec()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         match name {
             PG_CATALOG => Some(self.pg_catalog()),
-            INFORMATION_SCHEMA => Some(self.describing.information_schema.clone()),
-            PUBLIC | WHENCE => Some(Arc::new(StatementSchema {
-                name: if name == PUBLIC { PUBLIC } else { WHENCE },
+            INFORMATION_SCHEMA => Some(Arc::new(StatementInformationSchema(self.describing.clone()))),
+            PUBLIC | WHENCE | TIMESCALEDB_INFORMATION => Some(Arc::new(StatementSchema {
+                name: match name {
+                    PUBLIC => PUBLIC,
+                    WHENCE => WHENCE,
+                    _ => TIMESCALEDB_INFORMATION,
+                },
+                aggregates: self.aggregates.clone(),
                 store: self.store.clone(),
                 snapshot: self.snapshot.clone(),
                 tenant: self.tenant.clone(),
@@ -113,7 +171,7 @@ impl CatalogProvider for StatementCatalog {
 /// What describes, and who is connected now.
 #[derive(Debug)]
 struct StatementPgCatalog {
-    describing: Arc<dyn SchemaProvider>,
+    describing: Describing,
     activity: Arc<Activity>,
     settings: Arc<Settings>,
     tenant: TenantId,
@@ -125,7 +183,7 @@ const PG_SETTINGS: &str = "pg_settings";
 #[async_trait]
 impl SchemaProvider for StatementPgCatalog {
     fn table_names(&self) -> Vec<String> {
-        let mut names = self.describing.table_names();
+        let mut names = self.describing.for_all.pg_catalog.table_names();
         names.push(PG_STAT_ACTIVITY.to_owned());
         names
     }
@@ -139,16 +197,20 @@ impl SchemaProvider for StatementPgCatalog {
             let rows = self.activity.table(&self.tenant, DATABASE)?;
             return Ok(Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?)));
         }
-        self.describing.table(name).await
+        if !self.describing.for_all.has_catalog_table(name) {
+            return Ok(None);
+        }
+        self.describing.schemas()?.pg_catalog.table(name).await
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        name == PG_STAT_ACTIVITY || self.describing.table_exist(name)
+        name == PG_STAT_ACTIVITY || self.describing.for_all.has_catalog_table(name)
     }
 }
 
 struct StatementSchema {
     name: &'static str,
+    aggregates: Arc<TenantAggregates>,
     store: Store,
     snapshot: Arc<Snapshot>,
     tenant: TenantId,
@@ -175,6 +237,10 @@ impl StatementSchema {
             (WHENCE, QUERIES) => Some(fetched(Fetched::Queries)),
             (WHENCE, TABLES) => Some(fetched(Fetched::Tables)),
             (WHENCE, SETTINGS) => Some(fetched(Fetched::Settings)),
+            (TIMESCALEDB_INFORMATION, CONTINUOUS_AGGREGATES) => {
+                let rows = continuous_aggregates(&self.aggregates)?;
+                Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
+            }
             (PUBLIC, ASSET_METADATA) => Some(fetched(Fetched::Assets)),
             (PUBLIC, name) => match Table::ALL.into_iter().find(|table| table.name() == name) {
                 Some(table) => {
@@ -186,25 +252,37 @@ impl StatementSchema {
             _ => None,
         })
     }
+
+    /// Query and columns of a continuous aggregate. Those that are built in come first.
+    fn aggregate(&self, name: &str) -> Result<Option<(String, SchemaRef)>> {
+        if let Some(view) = VIEWS.iter().find(|view| view.name == name) {
+            return Ok(Some((view.query().to_owned(), arrow_schema(&columns_of_view(view)))));
+        }
+        let Some(declared) = self.aggregates.named(name) else { return Ok(None) };
+        Ok(Some((declared.query.clone(), declared.checked()?.schema.clone())))
+    }
 }
 
 #[async_trait]
 impl SchemaProvider for StatementSchema {
     fn table_names(&self) -> Vec<String> {
         let tables = catalog().into_iter().filter(|table| table.schema == self.name);
-        tables.map(|table| table.name.to_owned()).collect()
+        let declared = self.aggregates.list.iter().filter(|_| self.name == PUBLIC);
+        tables.map(|table| table.name.to_owned()).chain(declared.map(|known| known.name.clone())).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(view) = VIEWS.iter().find(|view| self.name == PUBLIC && view.name == name) {
-            let schema = arrow_schema(&columns_of_view(view));
-            return Ok(Some(Arc::new(ContinuousAggregate::new(view, schema, &self.state).await?)));
+        if let Some(table) = self.build(name)? {
+            return Ok(Some(table));
         }
-        match self.build(name)? {
-            // PostgreSQL looks for names without a schema in pg_catalog, too.
-            None if self.name == PUBLIC => self.pg_catalog.table(name).await,
-            table => Ok(table),
+        if self.name != PUBLIC {
+            return Ok(None);
         }
+        if let Some((query, columns)) = self.aggregate(name)? {
+            return Ok(Some(Arc::new(ContinuousAggregate::new(name, &query, columns, &self.state).await?)));
+        }
+        // PostgreSQL looks for names without a schema in pg_catalog, too.
+        self.pg_catalog.table(name).await
     }
 
     fn table_exist(&self, name: &str) -> bool {

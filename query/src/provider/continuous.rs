@@ -2,8 +2,8 @@
 //! they are current. All of a query's columns are computed whichever are asked for, and only bounds on its time go
 //! below its aggregation: so every reader finds the partial results of every other.
 
+use crate::aggregates::check::only_query;
 use crate::error::QueryError;
-use crate::statement::{Command, parse};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -21,7 +21,6 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::prelude::{SessionContext, cast, col};
 use parking_lot::RwLock;
 use std::sync::{Arc, OnceLock, Weak};
-use whence_schema::View;
 
 /// The state of the statement that names tables, once there is one. Weak: the state holds the tables.
 pub(crate) type StatementState = Arc<OnceLock<Weak<RwLock<SessionState>>>>;
@@ -34,13 +33,13 @@ pub(crate) struct ContinuousAggregate {
 }
 
 impl ContinuousAggregate {
-    /// Plans `view`, whose columns are of the types of `schema`.
-    pub(crate) async fn new(view: &View, schema: SchemaRef, state: &StatementState) -> Result<Self> {
+    /// Plans `query`, whose columns are named as in `schema` and become of its types.
+    pub(crate) async fn new(name: &str, query: &str, schema: SchemaRef, state: &StatementState) -> Result<Self> {
         let state =
             state.get().and_then(Weak::upgrade).ok_or_else(|| plan_datafusion_err!("no statement is planned"))?;
         let context = SessionContext::new_with_state(state.read().clone());
-        let planned = plan_query(&context, view.query()).await;
-        let plan = planned.map_err(|error| plan_datafusion_err!("{}: {error}", view.name))?;
+        let planned = plan_query(&context, query).await;
+        let plan = planned.map_err(|error| plan_datafusion_err!("{name}: {error}"))?;
         // Columns by position, with the declared names and types.
         let columns = plan.schema().columns().into_iter().zip(schema.fields());
         let named = columns.map(|(column, field)| cast(col(column), field.data_type().clone()).alias(field.name()));
@@ -51,11 +50,7 @@ impl ContinuousAggregate {
 }
 
 async fn plan_query(context: &SessionContext, sql: &str) -> Result<LogicalPlan, QueryError> {
-    let refused = || QueryError::NotSupported { what: "a view that is not one query".to_owned() };
-    let mut statements = parse(sql)?;
-    let (Some(statement), true) = (statements.pop(), statements.is_empty()) else { return Err(refused()) };
-    let Command::Query(ast) = statement.command else { return Err(refused()) };
-    crate::planning::plan(context, *ast).await
+    crate::planning::plan(context, only_query(sql)?).await
 }
 
 /// Whether a condition bounds a column of times.

@@ -1,9 +1,10 @@
 //! `information_schema` with PostgreSQL's names for types, as Grafana and its like read it.
 
 use super::pg_rows::Rows;
-use super::relations::{NAMESPACES, OWNER};
-use super::user_columns::{CatalogTable, UserColumn, UserType, catalog};
+use super::pg_static::known;
+use super::relations::{Attribute, Kind, NAMESPACES, OWNER, Relation};
 use crate::functions::listed::OwnFunction;
+use ::pgwire::api::Type;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -107,25 +108,25 @@ const EMPTY: [(&str, &[&str]); 13] = [
     ("view_table_usage", &["view_catalog", "view_schema", "view_name", "table_catalog", "table_schema", "table_name"]),
 ];
 
-/// Made once: what it says does not change.
+/// Made once, and once more for each tenant that has declared something, whenever that changes.
 #[derive(Debug)]
 pub(crate) struct InformationSchema {
     tables: BTreeMap<&'static str, Arc<dyn TableProvider>>,
 }
 
 impl InformationSchema {
-    pub(crate) fn new(functions: &[OwnFunction]) -> Result<Self> {
+    /// Of the tables and views of users. Materialized views are listed as views, where PostgreSQL lists none: tools read
+    /// here what there is to choose from, and TimescaleDB's continuous aggregates are views, too.
+    pub(crate) fn new(listed: &[&Relation], functions: &[OwnFunction]) -> Result<Self> {
         let mut tables: BTreeMap<&'static str, Arc<dyn TableProvider>> = BTreeMap::new();
-        let listed = catalog();
-        let granted: Vec<_> = listed.iter().collect();
         for (name, rows) in [
-            ("columns", columns(&listed)?),
-            ("tables", tables_of(&listed)?),
+            ("columns", columns(listed)?),
+            ("tables", tables_of(listed)?),
             ("schemata", schemata()?),
-            ("views", views(&listed)?),
-            ("table_privileges", privileges(&granted)?),
-            ("role_table_grants", privileges(&granted)?),
-            ("column_privileges", column_privileges(&listed)?),
+            ("views", views(listed)?),
+            ("table_privileges", privileges(listed)?),
+            ("role_table_grants", privileges(listed)?),
+            ("column_privileges", column_privileges(listed)?),
             ("routines", routines(functions)?),
             ("enabled_roles", Rows::of(&[OWNER]).text("role_name", OWNER).build()?),
             ("information_schema_catalog_name", Rows::of(&[DATABASE]).text("catalog_name", DATABASE).build()?),
@@ -163,44 +164,64 @@ fn name(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Bits of a number, and its decimals.
-fn precision(user: UserType) -> (Option<i32>, Option<i32>) {
-    match user {
-        UserType::SmallInt => (Some(16), Some(0)),
-        UserType::BigInt => (Some(64), Some(0)),
-        UserType::Real => (Some(24), None),
-        UserType::Double => (Some(53), None),
-        _ => (None, None),
+/// Digits of a number, their base, and how many of them are behind the point.
+fn digits(column: &Attribute) -> (Option<i32>, Option<i32>, Option<i32>) {
+    match type_of(column) {
+        Type::INT2 => (Some(16), Some(2), Some(0)),
+        Type::INT4 => (Some(32), Some(2), Some(0)),
+        Type::INT8 => (Some(64), Some(2), Some(0)),
+        Type::FLOAT4 => (Some(24), Some(2), None),
+        Type::FLOAT8 => (Some(53), Some(2), None),
+        Type::NUMERIC => (None, Some(10), None),
+        _ => (None, None, None),
     }
 }
 
-fn all_columns(tables: &[CatalogTable]) -> Vec<(&CatalogTable, i32, &UserColumn)> {
-    tables
-        .iter()
-        .flat_map(|table: &CatalogTable| (1..).zip(&table.columns).map(move |(at, column)| (table, at, column)))
-        .collect()
+fn type_of(column: &Attribute) -> Type {
+    u32::try_from(column.type_oid).ok().and_then(Type::from_oid).unwrap_or(Type::TEXT)
 }
 
-fn columns(tables: &[CatalogTable]) -> Result<RecordBatch> {
+fn time_digits(column: &Attribute) -> Option<i32> {
+    match type_of(column) {
+        Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::TIME | Type::INTERVAL => Some(6),
+        Type::DATE => Some(0),
+        _ => None,
+    }
+}
+
+/// The name of the SQL standard.
+fn formal_name(column: &Attribute) -> Option<String> {
+    let text = known().type_text(column.type_oid, None);
+    Some(if text.ends_with("[]") { "ARRAY".to_owned() } else { text })
+}
+
+fn all_columns<'a>(tables: &[&'a Relation]) -> Vec<(&'a Relation, i32, &'a Attribute)> {
+    let numbered = |table: &&'a Relation| {
+        let table: &'a Relation = table;
+        (1..).zip(&table.columns).map(move |(at, column)| (table, at, column))
+    };
+    tables.iter().flat_map(numbered).collect()
+}
+
+fn columns(tables: &[&Relation]) -> Result<RecordBatch> {
     let rows = all_columns(tables);
-    let is_time = |user| matches!(user, UserType::Timestamp | UserType::Interval);
     Rows::of(&rows)
         .text("table_catalog", DATABASE)
         .texts("table_schema", |(table, ..)| name(table.schema))
-        .texts("table_name", |(table, ..)| name(table.name))
+        .texts("table_name", |(table, ..)| name(&table.name))
         .texts("column_name", |(.., column)| name(&column.name))
         .integers("ordinal_position", |(_, at, _)| *at)
         .nulls(&["column_default"], TEXT)
         .texts("is_nullable", |(.., column)| yes_or_no(column.nullable))
-        .texts("data_type", |(.., column)| name(column.data_type.names().0))
+        .texts("data_type", |(.., column)| formal_name(column))
         .nulls(&["character_maximum_length"], INTEGER)
         .some_integers("character_octet_length", |(.., column)| {
-            (column.data_type == UserType::Text).then_some(TEXT_BYTES)
+            matches!(type_of(column), Type::TEXT | Type::VARCHAR).then_some(TEXT_BYTES)
         })
-        .some_integers("numeric_precision", |(.., column)| precision(column.data_type).0)
-        .some_integers("numeric_precision_radix", |(.., column)| precision(column.data_type).0.map(|_| 2))
-        .some_integers("numeric_scale", |(.., column)| precision(column.data_type).1)
-        .some_integers("datetime_precision", |(.., column)| is_time(column.data_type).then_some(6))
+        .some_integers("numeric_precision", |(.., column)| digits(column).0)
+        .some_integers("numeric_precision_radix", |(.., column)| digits(column).1)
+        .some_integers("numeric_scale", |(.., column)| digits(column).2)
+        .some_integers("datetime_precision", |(.., column)| time_digits(column))
         .nulls(&["interval_type"], TEXT)
         .nulls(&["interval_precision"], INTEGER)
         .nulls(&["character_set_catalog", "character_set_schema", "character_set_name"], TEXT)
@@ -208,7 +229,7 @@ fn columns(tables: &[CatalogTable]) -> Result<RecordBatch> {
         .nulls(&["domain_catalog", "domain_schema", "domain_name"], TEXT)
         .text("udt_catalog", DATABASE)
         .text("udt_schema", "pg_catalog")
-        .texts("udt_name", |(.., column)| name(column.data_type.names().1))
+        .texts("udt_name", |(.., column)| name(type_of(column).name()))
         .nulls(&["scope_catalog", "scope_schema", "scope_name"], TEXT)
         .nulls(&["maximum_cardinality"], INTEGER)
         .texts("dtd_identifier", |(_, at, _)| Some(at.to_string()))
@@ -223,12 +244,12 @@ fn columns(tables: &[CatalogTable]) -> Result<RecordBatch> {
         .build()
 }
 
-fn tables_of(tables: &[CatalogTable]) -> Result<RecordBatch> {
+fn tables_of(tables: &[&Relation]) -> Result<RecordBatch> {
     Rows::of(tables)
         .text("table_catalog", DATABASE)
         .texts("table_schema", |table| name(table.schema))
-        .texts("table_name", |table| name(table.name))
-        .texts("table_type", |table| name(if table.definition.is_some() { "VIEW" } else { "BASE TABLE" }))
+        .texts("table_name", |table| name(&table.name))
+        .texts("table_type", |table| name(if table.kind == Kind::Table { "BASE TABLE" } else { "VIEW" }))
         .nulls(&["self_referencing_column_name", "reference_generation"], TEXT)
         .nulls(&["user_defined_type_catalog", "user_defined_type_schema", "user_defined_type_name"], TEXT)
         .text("is_insertable_into", "NO")
@@ -254,13 +275,13 @@ fn schemata() -> Result<RecordBatch> {
         .build()
 }
 
-fn views(tables: &[CatalogTable]) -> Result<RecordBatch> {
-    let views: Vec<_> = tables.iter().filter(|table| table.definition.is_some()).collect();
+fn views(tables: &[&Relation]) -> Result<RecordBatch> {
+    let views: Vec<_> = tables.iter().copied().filter(|table| table.kind != Kind::Table).collect();
     Rows::of(&views)
         .text("table_catalog", DATABASE)
         .texts("table_schema", |view| name(view.schema))
-        .texts("table_name", |view| name(view.name))
-        .texts("view_definition", |view| view.definition.map(|query| format!(" {};", query.trim())))
+        .texts("table_name", |view| name(&view.name))
+        .texts("view_definition", |view| view.shown_definition())
         .text("check_option", "NONE")
         .text("is_updatable", "NO")
         .text("is_insertable_into", "NO")
@@ -271,26 +292,26 @@ fn views(tables: &[CatalogTable]) -> Result<RecordBatch> {
 }
 
 /// Everybody who comes in may read everything that there is of their tenant.
-fn privileges(tables: &[&CatalogTable]) -> Result<RecordBatch> {
+fn privileges(tables: &[&Relation]) -> Result<RecordBatch> {
     Rows::of(tables)
         .text("grantor", OWNER)
         .text("grantee", "PUBLIC")
         .text("table_catalog", DATABASE)
         .texts("table_schema", |table| name(table.schema))
-        .texts("table_name", |table| name(table.name))
+        .texts("table_name", |table| name(&table.name))
         .text("privilege_type", "SELECT")
         .text("is_grantable", "NO")
         .text("with_hierarchy", "YES")
         .build()
 }
 
-fn column_privileges(tables: &[CatalogTable]) -> Result<RecordBatch> {
+fn column_privileges(tables: &[&Relation]) -> Result<RecordBatch> {
     Rows::of(&all_columns(tables))
         .text("grantor", OWNER)
         .text("grantee", "PUBLIC")
         .text("table_catalog", DATABASE)
         .texts("table_schema", |(table, ..)| name(table.schema))
-        .texts("table_name", |(table, ..)| name(table.name))
+        .texts("table_name", |(table, ..)| name(&table.name))
         .texts("column_name", |(.., column)| name(&column.name))
         .text("privilege_type", "SELECT")
         .text("is_grantable", "NO")

@@ -2,7 +2,7 @@
 
 use super::pg_relations;
 use super::pg_supplement::{empty_table, is_empty_here, supplemented};
-use super::relations::{INFORMATION_SCHEMA, PG_CATALOG, Relations};
+use super::relations::{INFORMATION_SCHEMA, PG_CATALOG, Relation, Relations};
 use crate::functions::listed::{self, OwnFunction};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use futures::FutureExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Made once: what it says does not change.
+/// Made once, and once more for each tenant that has declared something, whenever that changes.
 #[derive(Debug)]
 pub(crate) struct PgCatalog {
     tables: BTreeMap<String, Arc<dyn TableProvider>>,
@@ -40,12 +40,6 @@ impl PgCatalog {
                 tables.extend(empty_table(name, None).map(|table| (name.to_owned(), table)));
             }
         }
-        let put = |tables: &mut BTreeMap<String, Arc<dyn TableProvider>>, relations: &Relations| -> Result<()> {
-            for (name, rows) in pg_relations::tables(relations)? {
-                tables.insert(name.to_owned(), Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?));
-            }
-            Ok(())
-        };
         if let Some(rows) = listed::pg_proc(functions)? {
             let functions: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?);
             tables.insert("pg_proc".to_owned(), supplemented("pg_proc", functions));
@@ -64,10 +58,25 @@ impl PgCatalog {
         Ok(Self { tables, relations: Arc::new(relations) })
     }
 
+    /// The same with what a tenant has declared.
+    pub(crate) fn with(&self, declared: Vec<Relation>) -> Result<Self> {
+        let (mut tables, relations) = (self.tables.clone(), self.relations.with(declared));
+        put(&mut tables, &relations)?;
+        Ok(Self { tables, relations: Arc::new(relations) })
+    }
+
     /// The tables and views it describes.
     pub(crate) fn relations(&self) -> &Arc<Relations> {
         &self.relations
     }
+}
+
+/// The tables that depend on which tables and views there are.
+fn put(tables: &mut BTreeMap<String, Arc<dyn TableProvider>>, relations: &Relations) -> Result<()> {
+    for (name, rows) in pg_relations::tables(relations)? {
+        tables.insert(name.to_owned(), Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?));
+    }
+    Ok(())
 }
 
 /// A table of a schema that has them all at hand.

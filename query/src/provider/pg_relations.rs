@@ -3,7 +3,7 @@
 use super::information_schema::DATABASE;
 use super::pg_rows::Rows;
 use super::pg_static::{TypeRow, known};
-use super::relations::{Attribute, NAMESPACES, OWNER, OWNER_OID, Relation, Relations};
+use super::relations::{Attribute, Kind, NAMESPACES, OWNER, OWNER_OID, Relation, Relations};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, TimeUnit};
 use arrow::record_batch::RecordBatch;
@@ -23,9 +23,9 @@ fn texts() -> DataType {
 /// Each table with its name.
 pub(crate) fn tables(relations: &Relations) -> Result<Vec<(&'static str, RecordBatch)>> {
     let all = relations.all();
-    let tables: Vec<_> = all.iter().filter(|relation| relation.kind() == "r").collect();
-    let views: Vec<_> = all.iter().filter(|relation| relation.kind() == "v").collect();
-    let users: Vec<_> = tables.iter().filter(|relation| !relation.is_system()).copied().collect();
+    let of = |kind| all.iter().filter(|relation| relation.kind == kind).collect::<Vec<_>>();
+    let (tables, views, materialized) = (of(Kind::Table), of(Kind::View), of(Kind::MaterializedView));
+    let users: Vec<_> = relations.users().filter(|relation| relation.kind != Kind::View).collect();
     let roles = [OWNER];
     Ok(vec![
         ("pg_class", pg_class(all)?),
@@ -35,6 +35,7 @@ pub(crate) fn tables(relations: &Relations) -> Result<Vec<(&'static str, RecordB
         ("pg_description", pg_description(relations)?),
         ("pg_tables", pg_tables(&tables)?),
         ("pg_views", pg_views(&views)?),
+        ("pg_matviews", pg_matviews(&materialized)?),
         ("pg_stat_user_tables", pg_stat(&users)?),
         ("pg_roles", pg_roles(&roles)?),
         ("pg_authid", pg_roles(&roles)?),
@@ -64,7 +65,7 @@ fn pg_class(relations: &[Relation]) -> Result<RecordBatch> {
         .flag("relhasindex", false)
         .flag("relisshared", false)
         .text("relpersistence", "p")
-        .texts("relkind", |relation| Some(relation.kind().to_owned()))
+        .texts("relkind", |relation| Some(relation.letter().to_owned()))
         .shorts("relnatts", |relation| i16::try_from(relation.columns.len()).unwrap_or(i16::MAX))
         .short("relchecks", 0)
         .flag("relhasrules", false)
@@ -73,7 +74,7 @@ fn pg_class(relations: &[Relation]) -> Result<RecordBatch> {
         .flag("relrowsecurity", false)
         .flag("relforcerowsecurity", false)
         .flag("relispopulated", true)
-        .texts("relreplident", |relation| Some(if relation.kind() == "r" { "d" } else { "n" }.to_owned()))
+        .texts("relreplident", |relation| Some(if relation.kind == Kind::View { "n" } else { "d" }.to_owned()))
         .flag("relispartition", false)
         .oid("relrewrite", 0)
         .integer("relfrozenxid", 0)
@@ -201,7 +202,19 @@ fn pg_views(views: &[&Relation]) -> Result<RecordBatch> {
         .texts("schemaname", |view| Some(view.schema.to_owned()))
         .texts("viewname", |view| Some(view.name.clone()))
         .text("viewowner", OWNER)
-        .texts("definition", |view| view.definition.map(|query| format!(" {query};")))
+        .texts("definition", |view| view.shown_definition())
+        .build()
+}
+
+fn pg_matviews(views: &[&Relation]) -> Result<RecordBatch> {
+    Rows::of(views)
+        .texts("schemaname", |view| Some(view.schema.to_owned()))
+        .texts("matviewname", |view| Some(view.name.clone()))
+        .text("matviewowner", OWNER)
+        .nulls(&["tablespace"], &DataType::Utf8)
+        .flag("hasindexes", false)
+        .flag("ispopulated", true)
+        .texts("definition", |view| view.shown_definition())
         .build()
 }
 

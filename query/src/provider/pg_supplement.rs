@@ -111,7 +111,7 @@ impl Kind {
 }
 
 /// Tables that the library has rows for, and that have none here: there are no indexes, constraints, rules ...
-const WITHOUT_ROWS: [&str; 43] = [
+const WITHOUT_ROWS: [&str; 42] = [
     "pg_attrdef",
     "pg_auth_members",
     "pg_constraint",
@@ -129,7 +129,6 @@ const WITHOUT_ROWS: [&str; 43] = [
     "pg_init_privs",
     "pg_largeobject",
     "pg_largeobject_metadata",
-    "pg_matviews",
     "pg_partitioned_table",
     "pg_policy",
     "pg_publication",

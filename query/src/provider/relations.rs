@@ -1,17 +1,19 @@
 //! Tables and views as pg_catalog knows them: one model, from which its tables and its functions answer.
 
-use super::user_columns::{PUBLIC, WHENCE, catalog};
+use super::user_columns::{CatalogTable, PUBLIC, TIMESCALEDB_INFORMATION, WHENCE, catalog};
 use crate::functions::listed::OwnFunction;
-use arrow::datatypes::SchemaRef;
+use crate::serve::pgwire::wire_type;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow_pg::datatypes::field_into_pg_type;
 use std::collections::HashMap;
 
 /// Schemas with their numbers; those of PostgreSQL are the same everywhere.
-pub(crate) const NAMESPACES: [(&str, i32, &str); 4] = [
+pub(crate) const NAMESPACES: [(&str, i32, &str); 5] = [
     (PG_CATALOG, 11, "system catalog schema"),
     (PUBLIC, 2200, "standard public schema"),
     (INFORMATION_SCHEMA, 13_000, "views of the catalog that the SQL standard names"),
     (WHENCE, FIRST_OWN, "what Whence tells about itself"),
+    (TIMESCALEDB_INFORMATION, 16_999, "continuous aggregates as TimescaleDB lists them"),
 ];
 /// The system's schema.
 pub(crate) const PG_CATALOG: &str = "pg_catalog";
@@ -25,6 +27,8 @@ pub(crate) const OWNER_OID: i32 = 10;
 const FIRST_OWN: i32 = 16_384;
 /// First number of a system relation whose number clients do not know by heart.
 const FIRST_SYSTEM: i32 = 12_000;
+/// Number of the type text.
+const TEXT: i32 = 25;
 
 /// Numbers that descriptions and clients refer to.
 const KNOWN: [(&str, i32); 34] = [
@@ -64,8 +68,16 @@ const KNOWN: [(&str, i32); 34] = [
     ("pg_enum", 3501),
 ];
 
+/// As in `pg_class.relkind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Table,
+    View,
+    MaterializedView,
+}
+
 /// A table or a view.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Relation {
     pub(crate) oid: i32,
     pub(crate) schema: &'static str,
@@ -73,12 +85,12 @@ pub(crate) struct Relation {
     pub(crate) comment: Option<String>,
     pub(crate) columns: Vec<Attribute>,
     /// The query of a view.
-    pub(crate) definition: Option<&'static str>,
-    is_view: bool,
+    pub(crate) definition: Option<String>,
+    pub(crate) kind: Kind,
 }
 
 /// One of its columns.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Attribute {
     pub(crate) name: String,
     pub(crate) type_oid: i32,
@@ -88,8 +100,36 @@ pub(crate) struct Attribute {
 
 impl Relation {
     /// As in `pg_class.relkind`.
-    pub(crate) fn kind(&self) -> &'static str {
-        if self.is_view { "v" } else { "r" }
+    pub(crate) fn letter(&self) -> &'static str {
+        match self.kind {
+            Kind::Table => "r",
+            Kind::View => "v",
+            Kind::MaterializedView => "m",
+        }
+    }
+
+    /// The query of a view as PostgreSQL shows it.
+    pub(crate) fn shown_definition(&self) -> Option<String> {
+        self.definition.as_deref().map(|query| format!(" {};", query.trim()))
+    }
+
+    /// A continuous aggregate that a tenant has declared.
+    pub(crate) fn declared(oid: i32, name: &str, query: &str, columns: &SchemaRef) -> Self {
+        let column = |field: &FieldRef| Attribute {
+            name: field.name().clone(),
+            type_oid: i32::try_from(wire_type(field).oid()).unwrap_or(TEXT),
+            nullable: true,
+            comment: None,
+        };
+        Self {
+            oid,
+            schema: PUBLIC,
+            name: name.to_owned(),
+            comment: None,
+            columns: columns.fields().iter().map(column).collect(),
+            definition: Some(query.to_owned()),
+            kind: Kind::MaterializedView,
+        }
     }
 
     pub(crate) fn is_system(&self) -> bool {
@@ -116,39 +156,57 @@ pub(crate) struct Relations {
     functions: Vec<OwnFunction>,
 }
 
+/// The tables and views that every user has.
+pub(crate) fn of_users() -> Vec<Relation> {
+    let relation = |(table, oid): (CatalogTable, i32)| Relation {
+        oid,
+        schema: table.schema,
+        name: table.name.to_owned(),
+        comment: Some(table.comment).filter(|comment| !comment.is_empty()),
+        kind: if table.definition.is_some() { Kind::View } else { Kind::Table },
+        definition: table.definition.map(str::to_owned),
+        columns: table
+            .columns
+            .into_iter()
+            .map(|column| Attribute {
+                type_oid: column.data_type.oid(),
+                name: column.name,
+                nullable: column.nullable,
+                comment: column.comment,
+            })
+            .collect(),
+    };
+    catalog().into_iter().zip(FIRST_OWN + 1..).map(relation).collect()
+}
+
 impl Relations {
     /// The tables and views of users, then those of the system, given with their schemas and columns.
     pub(crate) fn new(system: &[(&'static str, String, SchemaRef)], functions: Vec<OwnFunction>) -> Self {
-        let users = catalog().into_iter().zip(FIRST_OWN + 1..).map(|(table, oid)| Relation {
-            oid,
-            schema: table.schema,
-            name: table.name.to_owned(),
-            comment: Some(table.comment).filter(|comment| !comment.is_empty()),
-            is_view: table.definition.is_some(),
-            definition: table.definition,
-            columns: table
-                .columns
-                .into_iter()
-                .map(|column| Attribute {
-                    type_oid: column.data_type.oid(),
-                    name: column.name,
-                    nullable: column.nullable,
-                    comment: column.comment,
-                })
-                .collect(),
-        });
         let system = system.iter().zip(FIRST_SYSTEM..).map(|((schema, name, columns), oid)| Relation {
             oid: KNOWN.iter().find(|(known, _)| known == name).map_or(oid, |(_, oid)| *oid),
             schema,
             name: name.clone(),
             comment: None,
-            is_view: *schema == INFORMATION_SCHEMA,
+            kind: if *schema == INFORMATION_SCHEMA { Kind::View } else { Kind::Table },
             definition: None,
             columns: columns.fields().iter().map(system_column).collect(),
         });
-        let all: Vec<_> = users.chain(system).collect();
+        Self::of(of_users().into_iter().chain(system).collect(), functions)
+    }
+
+    fn of(all: Vec<Relation>, functions: Vec<OwnFunction>) -> Self {
         let by_oid = all.iter().enumerate().map(|(at, relation)| (relation.oid, at)).collect();
         Self { all, by_oid, functions }
+    }
+
+    /// These, and what a tenant has declared.
+    pub(crate) fn with(&self, declared: Vec<Relation>) -> Self {
+        Self::of(self.all.iter().cloned().chain(declared).collect(), self.functions.clone())
+    }
+
+    /// Those that are not the system's.
+    pub(crate) fn users(&self) -> impl Iterator<Item = &Relation> {
+        self.all.iter().filter(|relation| !relation.is_system())
     }
 
     /// Functions that PostgreSQL does not have.
@@ -178,8 +236,8 @@ impl Relations {
     }
 }
 
-fn system_column(field: &arrow::datatypes::FieldRef) -> Attribute {
-    let wire = field_into_pg_type(field).map_or(25, |wire| i32::try_from(wire.oid()).unwrap_or(25));
+fn system_column(field: &FieldRef) -> Attribute {
+    let wire = field_into_pg_type(field).map_or(TEXT, |wire| i32::try_from(wire.oid()).unwrap_or(TEXT));
     Attribute { name: field.name().clone(), type_oid: wire, nullable: field.is_nullable(), comment: None }
 }
 
@@ -235,7 +293,7 @@ mod tests {
         assert!(relations.named("\"Events\"").is_none() && relations.named("jobs").is_none());
         assert_eq!(relations.named("whence.jobs").unwrap().display(), "whence.jobs");
         assert_eq!(relations.with_oid(oid).unwrap().display(), "events");
-        assert_eq!(relations.named("service_red").unwrap().kind(), "v");
+        assert_eq!(relations.named("service_red").unwrap().letter(), "v");
         assert_eq!(identifiers("\"a\"\"b\".c"), Some(vec!["a\"b".to_owned(), "c".to_owned()]));
         assert_eq!((identifiers("a."), identifiers("\"a")), (None, None));
     }

@@ -19,6 +19,7 @@ pub(crate) enum UserType {
     Double,
     Interval,
     Bytes,
+    Boolean,
 }
 
 /// A column as users know it.
@@ -44,24 +45,9 @@ impl UserType {
             "double precision" => Self::Double,
             "interval" => Self::Interval,
             "bytea" => Self::Bytes,
+            "boolean" => Self::Boolean,
             _ => return None,
         })
-    }
-
-    /// Name in `information_schema.columns.data_type`, and `udt_name`.
-    pub(crate) fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Uuid => ("uuid", "uuid"),
-            Self::Timestamp => ("timestamp with time zone", "timestamptz"),
-            Self::Text => ("text", "text"),
-            Self::Json => ("json", "json"),
-            Self::SmallInt => ("smallint", "int2"),
-            Self::BigInt => ("bigint", "int8"),
-            Self::Real => ("real", "float4"),
-            Self::Double => ("double precision", "float8"),
-            Self::Interval => ("interval", "interval"),
-            Self::Bytes => ("bytea", "bytea"),
-        }
     }
 
     /// Object id in `pg_type`.
@@ -77,6 +63,7 @@ impl UserType {
             Self::Double => 701,
             Self::Interval => 1186,
             Self::Bytes => 17,
+            Self::Boolean => 16,
         }
     }
 
@@ -92,6 +79,7 @@ impl UserType {
             Self::Double => DataType::Float64,
             Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Self::Bytes => DataType::Binary,
+            Self::Boolean => DataType::Boolean,
         }
     }
 }
@@ -156,6 +144,10 @@ pub(crate) const QUERIES: &str = "queries";
 pub(crate) const TABLES: &str = "tables";
 /// The limits that hold here.
 pub(crate) const SETTINGS: &str = "settings";
+/// Schema of what TimescaleDB tells about itself, as far as it is told here.
+pub(crate) const TIMESCALEDB_INFORMATION: &str = "timescaledb_information";
+/// The continuous aggregates.
+pub(crate) const CONTINUOUS_AGGREGATES: &str = "continuous_aggregates";
 /// One row per asset.
 pub(crate) const ASSET_METADATA: &str = "asset_metadata";
 
@@ -198,7 +190,14 @@ pub(crate) fn catalog() -> Vec<CatalogTable> {
         of_whence(TABLES, table_columns(), "The tables with their sizes."),
         of_whence(SETTINGS, setting_columns(), "The limits that hold here."),
     ];
-    hypertables.chain(views).chain([assets]).chain(others).collect()
+    let aggregates = CatalogTable {
+        schema: TIMESCALEDB_INFORMATION,
+        name: CONTINUOUS_AGGREGATES,
+        columns: continuous_aggregate_columns(),
+        comment: "The continuous aggregates, built in and declared.".to_owned(),
+        definition: None,
+    };
+    hypertables.chain(views).chain([assets]).chain(others).chain([aggregates]).collect()
 }
 
 fn column(name: &str, data_type: UserType, nullable: bool) -> UserColumn {
@@ -301,6 +300,24 @@ pub(crate) fn table_columns() -> Vec<UserColumn> {
 /// Columns of `whence.settings`.
 pub(crate) fn setting_columns() -> Vec<UserColumn> {
     vec![column("name", UserType::Text, false), column("setting", UserType::Text, false)]
+}
+
+/// Columns of `timescaledb_information.continuous_aggregates`, as in TimescaleDB.
+pub(crate) fn continuous_aggregate_columns() -> Vec<UserColumn> {
+    use UserType::{Boolean, Text};
+    vec![
+        column("hypertable_schema", Text, true),
+        column("hypertable_name", Text, true),
+        column("view_schema", Text, true),
+        column("view_name", Text, true),
+        column("view_owner", Text, true),
+        column("materialized_only", Boolean, true),
+        column("compression_enabled", Boolean, true),
+        column("materialization_hypertable_schema", Text, true),
+        column("materialization_hypertable_name", Text, true),
+        column("view_definition", Text, true),
+        column("finalized", Boolean, true),
+    ]
 }
 
 /// Columns as an Arrow schema; JSON columns are marked as such.

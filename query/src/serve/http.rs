@@ -14,15 +14,16 @@ mod tail;
 use crate::error::{QueryError, SqlState};
 use crate::session::Answer;
 use crate::{Parameter, QueryEngine, Session};
-use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use body::Format;
 use bytes::Bytes;
 use request::{Request, Wishes};
 use serde_json::{Value, json};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,7 @@ pub fn router(engine: QueryEngine, until: CancellationToken) -> Router {
 
 async fn sql(
     State(Doors { engine, .. }): State<Doors>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
     Query(wishes): Query<Wishes>,
     headers: HeaderMap,
     body: Bytes,
@@ -60,6 +62,8 @@ async fn sql(
     let wishes = request.wishes.or(wishes);
     let format = request::format(&wishes, &headers)?;
     let session = session_for(&engine, &headers)?;
+    let local = peer.is_some_and(|Extension(ConnectInfo(peer))| is_on_this_host(peer, &headers));
+    let session = if local { session.on_this_host() } else { session };
     if let Some(milliseconds) = wishes.timeout_ms {
         session.set("statement_timeout", Some(&milliseconds.to_string()))?;
     }
@@ -72,6 +76,9 @@ async fn sql(
     let answered = match answer {
         Ok(Answer::Rows(rows)) => body::answer(rows, format, limit, &request.sql).await,
         Ok(Answer::Copy(..)) => Err(QueryError::NotSupported { what: "COPY: ask for ?format=csv; it".to_owned() }),
+        Ok(Answer::Told(tag, notices)) => {
+            Ok(Json(json!({ "columns": [], "rows": [], "command": tag, "notices": notices })).into_response())
+        }
         Ok(Answer::Done(tag) | Answer::Passed(tag, _)) => {
             Ok(Json(json!({ "columns": [], "rows": [], "command": tag })).into_response())
         }
@@ -83,6 +90,16 @@ async fn sql(
 /// A session for whoever sends these headers.
 fn session_for(engine: &QueryEngine, headers: &HeaderMap) -> Result<Session, QueryError> {
     engine.authenticate(|name| headers.get(name).map(HeaderValue::as_bytes))
+}
+
+/// Whether the client is on the server's own host, and no page in a browser, which could be anybody's: browsers say
+/// where a page comes from, and a name that others point to this host is not this host's.
+fn is_on_this_host(peer: SocketAddr, headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let own_name = name == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    peer.ip().to_canonical().is_loopback() && own_name && !headers.contains_key(header::ORIGIN)
 }
 
 async fn run(session: &Session, sql: &str, parameters: &[Parameter]) -> Result<Answer, QueryError> {
@@ -111,6 +128,7 @@ impl IntoResponse for Failure {
             QueryError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             QueryError::Access(error) if error.is_forbidden() => StatusCode::FORBIDDEN,
             QueryError::Access(_) => StatusCode::UNAUTHORIZED,
+            error if error.sqlstate() == SqlState::INSUFFICIENT_PRIVILEGE => StatusCode::FORBIDDEN,
             QueryError::Shutdown => StatusCode::SERVICE_UNAVAILABLE,
             error if error.sqlstate() == SqlState::IO_ERROR => StatusCode::SERVICE_UNAVAILABLE,
             error if error.is_callers_fault() => StatusCode::BAD_REQUEST,

@@ -32,6 +32,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use types::wire_type;
+
 pub use tls::{Tls, TlsError, TlsOptions, TlsVersion};
 
 /// Pause after a failed accept, so that a process out of file descriptors does not spin.

@@ -1,7 +1,7 @@
 //! DECLARE, FETCH, MOVE and CLOSE. FETCH and MOVE are read here: the parser knows neither all forms of the one nor the
 //! other.
 
-use super::{Command, Parsed};
+use super::{Command, Parsed, mentions};
 use crate::error::QueryError;
 use datafusion::sql::sqlparser::ast::{CloseCursor, Declare, Ident};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -25,8 +25,7 @@ pub(crate) enum Distance {
 
 /// True if the text may hold FETCH or MOVE, which are not for the parser.
 pub(super) fn concerns(sql: &str) -> bool {
-    let has = |word: &[u8]| sql.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
-    has(b"fetch") || has(b"move")
+    mentions(sql, "fetch") || mentions(sql, "move")
 }
 
 /// Statements of a text, where FETCH and MOVE stand between others; `others` parses those.

@@ -166,7 +166,7 @@ impl Shop {
         }
     }
 
-    async fn values(&self, tenant: &TenantId, values: &[f64]) {
+    pub(super) async fn values(&self, tenant: &TenantId, values: &[f64]) {
         let series = Series {
             id: SeriesId(42),
             asset_id: "checkout".to_owned(),

@@ -95,7 +95,26 @@ enum Step {
         from: Option<u64>,
         hours: Option<u64>,
     },
+    /// The same of a declared aggregate.
+    Read {
+        shape: usize,
+        from: Option<u64>,
+        hours: Option<u64>,
+    },
 }
+
+/// Continuous aggregates, as they are declared.
+const DECLARED: [&str; 5] = [
+    "SELECT time_bucket('1 hour', timestamp) AS bucket, asset_id, count(*), avg(duration_ns), max(timestamp) AS last \
+     FROM events GROUP BY 1, 2",
+    "SELECT time_bucket('1 day', timestamp, 'Europe/Berlin') AS bucket, severity, count(*) FILTER (WHERE name = 'read') \
+     FROM events WHERE asset_id IN ('cart', 'search') GROUP BY 1, 2",
+    "SELECT time_bucket('7 minutes', timestamp) AS bucket, sum(duration_ns), bool_or(severity = 'error') FROM events \
+     GROUP BY 1 HAVING count(*) > 1",
+    "SELECT time_bucket('6 hours', timestamp, INTERVAL '45 minutes') AS bucket, name, \
+     approx_percentile(0.9, percentile_agg(duration_ns)) > 0, first(asset_id, timestamp) FROM events GROUP BY 1, 2",
+    "SELECT time_bucket('1 day', timestamp) AS bucket, count(DISTINCT name) AS names FROM events GROUP BY 1",
+];
 
 /// Select list and rest; `{time}` is where the time bounds go.
 const SHAPES: [&str; 18] = [
@@ -132,6 +151,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..ASSETS.len()).prop_map(Step::Erase),
         1 => (1..4_u64).prop_map(Step::Retain),
         14 => (0..SHAPES.len(), hours(), hours()).prop_map(|(shape, from, hours)| Step::Ask { shape, from, hours }),
+        6 => (0..DECLARED.len(), hours(), hours()).prop_map(|(shape, from, hours)| Step::Read { shape, from, hours }),
     ]
 }
 
@@ -149,6 +169,9 @@ async fn run(steps: Vec<Step>, tally: &Tally) {
     shop.events(&tenant, &rows(0, sent)).await;
     shop.events(&TenantId::new("other"), &rows(0, 100)).await;
     shop.store.flush().await.unwrap();
+    for (number, query) in DECLARED.iter().enumerate() {
+        shop.ask(&format!("CREATE MATERIALIZED VIEW a{number} WITH (timescaledb.continuous) AS {query}")).await;
+    }
     for step in steps {
         match step {
             Step::Append(count) => {
@@ -168,9 +191,35 @@ async fn run(steps: Vec<Step>, tally: &Tally) {
                 shop = shop.reopened(StoreOptions { retention, ..StoreOptions::default() }).await;
                 sent = refill(&shop, sent).await;
             }
-            Step::Ask { shape, from, hours } => compare(&shop, shape, from, hours, tally).await,
+            Step::Ask { shape, from, hours } => {
+                let sql =
+                    format!("SELECT {}", SHAPES[shape].replace("{time}", &bounds(&shop, "timestamp", from, hours)));
+                compare(&shop, &sql, &sql, tally).await;
+            }
+            Step::Read { shape, from, hours } => {
+                let rest = format!("WHERE {}", bounds(&shop, "bucket", from, hours));
+                let plain = format!("SELECT * FROM ({}) AS declared {rest}", DECLARED[shape]);
+                compare(&shop, &format!("SELECT * FROM a{shape} {rest}"), &plain, tally).await;
+            }
         }
     }
+}
+
+fn bounds(shop: &Shop, column: &str, from: Option<u64>, hours: Option<u64>) -> String {
+    // Plans of statements with times as texts are kept.
+    let at = |hours: i64| {
+        let seconds = shop.start.0 / 1_000_000_000 - hours * 3_600;
+        let time = chrono::DateTime::from_timestamp(seconds, 0).unwrap().format("'%Y-%m-%dT%H:%M:%SZ'");
+        if from.is_some_and(|from| from % 3 == 0) { format!("to_timestamp({seconds})") } else { time.to_string() }
+    };
+    let mut time = vec!["true".to_owned()];
+    if let Some(from) = from {
+        time.push(format!("{column} >= {}", at(from as i64)));
+        if let Some(hours) = hours {
+            time.push(format!("{column} < {}", at(from as i64 - hours as i64)));
+        }
+    }
+    time.join(" AND ")
 }
 
 /// Chunks to ask about, after others went; returns how many rows there have been.
@@ -180,21 +229,8 @@ async fn refill(shop: &Shop, sent: u64) -> u64 {
     sent + 400
 }
 
-async fn compare(shop: &Shop, shape: usize, from: Option<u64>, hours: Option<u64>, tally: &Tally) {
-    // Plans of statements with times as texts are kept.
-    let at = |hours: i64| {
-        let seconds = shop.start.0 / 1_000_000_000 - hours * 3_600;
-        let time = chrono::DateTime::from_timestamp(seconds, 0).unwrap().format("'%Y-%m-%dT%H:%M:%SZ'");
-        if from.is_some_and(|from| from % 3 == 0) { format!("to_timestamp({seconds})") } else { time.to_string() }
-    };
-    let mut time = vec!["true".to_owned()];
-    if let Some(from) = from {
-        time.push(format!("timestamp >= {}", at(from as i64)));
-        if let Some(hours) = hours {
-            time.push(format!("timestamp < {}", at(from as i64 - hours as i64)));
-        }
-    }
-    let sql = format!("SELECT {}", SHAPES[shape].replace("{time}", &time.join(" AND ")));
+/// `sql` answers as `plain` does over the rows themselves.
+async fn compare(shop: &Shop, sql: &str, plain: &str, tally: &Tally) {
     let uncached = shop.session();
     uncached.set("whence.cache", Some("off")).unwrap();
     let partials = shop.session();
@@ -203,10 +239,10 @@ async fn compare(shop: &Shop, shape: usize, from: Option<u64>, hours: Option<u64
     // Rows that leave by age may do so between two questions.
     for attempt in 0.. {
         let mut answers = [
-            ask(&uncached, &sql).await.unwrap(),
-            ask(&partials, &sql).await.unwrap(),
-            shop.ask(&sql).await,
-            ask(&uncached, &sql).await.unwrap(),
+            ask(&uncached, plain).await.unwrap(),
+            ask(&partials, sql).await.unwrap(),
+            shop.ask(sql).await,
+            ask(&uncached, plain).await.unwrap(),
         ];
         answers.iter_mut().for_each(|rows| rows.sort());
         let [expected, from_partials, kept, again] = answers;
@@ -244,6 +280,10 @@ fn cached_answers_are_those_of_the_rows_whatever_happened_to_them() {
 async fn joined_chunks_answer_as_those_they_were_joined_from() {
     let shop = Shop::empty().await;
     let sql = "SELECT asset_id, count(*), sum(duration_ns) FROM events GROUP BY 1 ORDER BY 1";
+    let query = "SELECT time_bucket('1 day', timestamp) AS day, asset_id, count(*) AS n, sum(duration_ns) AS ns \
+                 FROM events GROUP BY 1, 2";
+    shop.ask(&format!("CREATE MATERIALIZED VIEW daily WITH (timescaledb.continuous) AS {query}")).await;
+    let declared = "SELECT asset_id, sum(n), sum(ns) FROM daily GROUP BY 1 ORDER BY 1";
     let mut sent = 0;
     let deadline = Instant::now() + Duration::from_secs(120);
     while shop.store.statistics().compactions == 0 {
@@ -253,6 +293,7 @@ async fn joined_chunks_answer_as_those_they_were_joined_from() {
         shop.store.flush().await.unwrap();
         let per_asset = format!("|{}|{}", sent / 4, sent / 4 * 1_000_000);
         assert_eq!(shop.ask(sql).await, ASSETS.map(|asset| format!("{asset}{per_asset}")));
+        assert_eq!(shop.ask(declared).await, shop.ask(sql).await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(shop.engine.cache_statistics().memory_hits > 0);

@@ -79,6 +79,7 @@ pub(super) fn status(error: &QueryError, sql: &str) -> Status {
         QueryError::Access(_) => Code::Unauthenticated,
         QueryError::NotSupported { .. } => Code::Unimplemented,
         error => match error.sqlstate() {
+            SqlState::INSUFFICIENT_PRIVILEGE => Code::PermissionDenied,
             SqlState::IO_ERROR => Code::Unavailable,
             SqlState::OUT_OF_MEMORY => Code::ResourceExhausted,
             _ if error.is_callers_fault() => Code::InvalidArgument,

@@ -7,8 +7,10 @@ use crate::error::QueryError;
 use crate::serve::portable::portable_schema;
 use crate::session::Answer;
 use crate::{Parsed, QueryEngine, Session};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::StringArray;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::writer::IpcWriteOptions;
+use arrow::record_batch::RecordBatch;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
@@ -23,10 +25,13 @@ use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor, FlightInfo,
     HandshakeRequest, HandshakeResponse, IpcMessage, SchemaAsIpc, Ticket,
 };
+use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use futures::{Stream, stream};
 use prost::Message;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use whence_storage::Credentials;
@@ -52,6 +57,14 @@ impl FlightSql {
         self.engine.authenticate(header).map_err(|error| status(&error, ""))
     }
 
+    /// The same, knowing whether it comes from the server's own host.
+    fn session_of<T>(&self, request: &Request<T>) -> Result<Session, Status> {
+        let session = self.session(request.metadata())?;
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let local = peer.is_some_and(|ConnectInfo(peer)| peer.ip().to_canonical().is_loopback());
+        Ok(if local { session.on_this_host() } else { session })
+    }
+
     /// Runs a statement under a name to cancel it by.
     async fn answer(&self, session: &Session, id: [u8; 16], prepared: &Prepared) -> Answered {
         let Prepared { sql, statement, parameters, .. } = prepared;
@@ -60,27 +73,46 @@ impl FlightSql {
         match started.map_err(|error| status(&error, sql))? {
             Answer::Rows(rows) => Ok(answer::rows(rows, sql.clone(), running)),
             Answer::Copy(..) => Err(without_rows("COPY")),
+            Answer::Told(tag, notices) => Ok(answer::batch(command(tag, &notices)?)),
             Answer::Done(tag) | Answer::Passed(tag, _) => Err(without_rows(tag)),
         }
     }
 
-    /// The status of a statement that came as an update: what it would be as a query, or that it is one.
-    fn refuse_update(&self, call: &MetadataMap, sql: &str) -> Status {
-        match self.session(call).and_then(|session| one_statement(&session, sql)) {
-            Ok(_) => Status::invalid_argument("this is a query: execute it as one, not as an update (SQLSTATE 25006)"),
-            Err(status) => status,
+    /// Runs a statement that came as an update, which few are; no row is changed by it.
+    async fn update(&self, session: &Session, sql: &str) -> Result<i64, Status> {
+        let statement = one_statement(session, sql)?;
+        if statement.has_rows() {
+            let text = "this is a query: execute it as one, not as an update (SQLSTATE 25006)";
+            return Err(Status::invalid_argument(text));
         }
+        session.execute(&statement, &[]).await.map_err(|error| status(&error, sql))?;
+        Ok(0)
     }
 }
 
-/// The one statement of `sql`, which has rows.
+/// Columns of the answer to a command.
+fn command_schema() -> SchemaRef {
+    let text = |name| Field::new(name, DataType::Utf8, true);
+    Arc::new(Schema::new(vec![text("command"), text("notice")]))
+}
+
+/// What there is to say about a command that was done: a row for each notice, at least one.
+fn command(tag: &str, notices: &[String]) -> Result<RecordBatch, Status> {
+    let rows = notices.len().max(1);
+    let tags: StringArray = std::iter::repeat_n(Some(tag), rows).collect();
+    let notices: StringArray = (0..rows).map(|row| notices.get(row)).collect();
+    RecordBatch::try_new(command_schema(), vec![Arc::new(tags), Arc::new(notices)])
+        .map_err(|error| Status::internal(error.to_string()))
+}
+
+/// The one statement of `sql`, which has rows or is about a continuous aggregate.
 fn one_statement(session: &Session, sql: &str) -> Result<Parsed, Status> {
     let mut statements = session.parse(sql).map_err(|error| status(&error, sql))?;
     let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
         let error = QueryError::NotSupported { what: "anything but one statement in a call".to_owned() };
         return Err(status(&error, sql));
     };
-    if !statement.has_rows() {
+    if !statement.has_rows() && !statement.is_of_a_view() {
         return Err(without_rows(sql.split_whitespace().next().unwrap_or_default()));
     }
     Ok(statement)
@@ -151,14 +183,14 @@ impl FlightSqlService for FlightSql {
         let session = self.session(request.metadata())?;
         let statement = one_statement(&session, &query.query)?;
         let described = session.describe(&statement).await.map_err(|error| status(&error, &query.query))?;
-        let columns = described.columns.map_or_else(|| Schema::empty().into(), |columns| portable_schema(&columns));
+        let columns = described.columns.map_or_else(command_schema, |columns| portable_schema(&columns));
         let handle = TicketStatementQuery { statement_handle: ticket(&query.query).into() };
         flight_info(&columns, command_ticket(handle), request.into_inner())
     }
 
     async fn do_get_statement(&self, query: TicketStatementQuery, request: Request<Ticket>) -> Answered {
         let (id, sql) = read_ticket(&query.statement_handle)?;
-        let session = self.session(request.metadata())?;
+        let session = self.session_of(&request)?;
         let tenant = session.tenant().clone();
         let statement = one_statement(&session, &sql)?;
         self.answer(&session, id, &Prepared { tenant, sql, statement, parameters: Vec::new() }).await
@@ -212,7 +244,7 @@ impl FlightSqlService for FlightSql {
         let session = self.session(request.metadata())?;
         let (_, prepared) = self.statements.prepared(&query.prepared_statement_handle, session.tenant())?;
         let bound = session.describe_bound(&prepared.statement, &prepared.parameters).await;
-        let columns = bound.map_err(|error| status(&error, &prepared.sql))?.unwrap_or_else(|| Schema::empty().into());
+        let columns = bound.map_err(|error| status(&error, &prepared.sql))?.unwrap_or_else(command_schema);
         about(portable_schema(&columns), query, request)
     }
 
@@ -221,7 +253,7 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<Ticket>,
     ) -> Answered {
-        let session = self.session(request.metadata())?;
+        let session = self.session_of(&request)?;
         let (id, prepared) = self.statements.prepared(&query.prepared_statement_handle, session.tenant())?;
         self.answer(&session, id, &prepared).await
     }
@@ -231,7 +263,7 @@ impl FlightSqlService for FlightSql {
         update: CommandStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        Err(self.refuse_update(request.metadata(), &update.query))
+        self.update(&self.session_of(&request)?, &update.query).await
     }
 
     async fn do_put_prepared_statement_update(
@@ -239,9 +271,9 @@ impl FlightSqlService for FlightSql {
         update: CommandPreparedStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        let session = self.session(request.metadata())?;
+        let session = self.session_of(&request)?;
         let (_, prepared) = self.statements.prepared(&update.prepared_statement_handle, session.tenant())?;
-        Err(self.refuse_update(request.metadata(), &prepared.sql))
+        self.update(&session, &prepared.sql).await
     }
 
     async fn do_put_statement_ingest(

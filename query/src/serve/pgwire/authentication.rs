@@ -92,7 +92,7 @@ where
     C::Error: Debug,
     PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
 {
-    let session = connection.open(grant)?;
+    let session = connection.open(grant, client.socket_addr())?;
     let parameters = client.metadata().clone();
     for (name, value) in &parameters {
         // What a client wishes for and cannot have is shown to it in the parameters that follow.

@@ -1,7 +1,7 @@
 //! One connection: its session, and what both protocols share.
 
 use super::encode::RowEncoder;
-use super::reply::{Reply, in_transaction};
+use super::reply::{Reply, in_transaction, not_in_transaction};
 use super::types::described;
 use crate::activity::{Listed, State};
 use crate::error::{QueryError, SqlState};
@@ -20,6 +20,7 @@ use ::pgwire::messages::PgWireBackendMessage;
 use ::pgwire::messages::response::TransactionStatus;
 use ::pgwire::messages::startup::ParameterStatus;
 use futures::{Sink, SinkExt, StreamExt, stream};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -67,8 +68,10 @@ impl Connection {
     }
 
     /// Opens the session; a connection has one, and its tenant never changes.
-    pub(super) fn open(&self, grant: Grant) -> PgWireResult<&Session> {
-        match self.session.set(self.engine.session(grant)) {
+    pub(super) fn open(&self, grant: Grant, peer: SocketAddr) -> PgWireResult<&Session> {
+        let session = self.engine.session(grant);
+        let local = peer.ip().to_canonical().is_loopback();
+        match self.session.set(if local { session.on_this_host() } else { session }) {
             Ok(()) => self.session(),
             Err(_) => Err(failure("08P01", "this connection is authenticated already")),
         }
@@ -158,6 +161,7 @@ impl Connection {
                 return Err(failure("25P02", text));
             }
             Command::Declare { hold: false, .. } => in_transaction(status, "DECLARE CURSOR")?,
+            Command::View(view) if view.changes() => not_in_transaction(status, view.tag())?,
             _ => {}
         }
         Ok(match self.session()?.execute(statement, parameters).await.map_err(error)? {
@@ -176,6 +180,7 @@ impl Connection {
             Answer::Passed(tag, rows) => {
                 Reply::Done(Tag::new(tag).with_rows(usize::try_from(rows).unwrap_or(usize::MAX)), status)
             }
+            Answer::Told(tag, notices) => Reply::Told(Tag::new(tag), notices),
             Answer::Done(tag) => {
                 // A transaction that has failed is not committed, and says so.
                 let failed = matches!(status, TransactionStatus::Error) && tag == "COMMIT";

@@ -7,10 +7,10 @@ use crate::stream::QueryStream;
 use ::pgwire::api::ClientInfo;
 use ::pgwire::api::query::send_execution_response;
 use ::pgwire::api::results::{QueryResponse, Tag};
-use ::pgwire::error::{PgWireError, PgWireResult};
+use ::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use ::pgwire::messages::PgWireBackendMessage;
 use ::pgwire::messages::response::TransactionStatus;
-use futures::Sink;
+use futures::{Sink, SinkExt};
 use std::fmt::Debug;
 
 /// An answer that is ready to be sent.
@@ -19,6 +19,8 @@ pub(super) enum Reply {
     Rows(QueryResponse),
     /// Done; the status is that of the transaction afterwards.
     Done(Tag, TransactionStatus),
+    /// Done, with notices to be sent before.
+    Told(Tag, Vec<String>),
     /// Rows that are copied to the client.
     Copy(QueryStream, CopyFormat),
 }
@@ -37,6 +39,14 @@ impl Reply {
                 send_execution_response(client, tag).await?;
                 client.set_transaction_status(status);
             }
+            Self::Told(tag, notices) => {
+                for notice in notices {
+                    let mut info = ErrorInfo::new("NOTICE".to_owned(), "00000".to_owned(), notice);
+                    info.severity_nonlocalized = Some("NOTICE".to_owned());
+                    client.feed(PgWireBackendMessage::NoticeResponse(info.into())).await?;
+                }
+                send_execution_response(client, tag).await?;
+            }
             Self::Copy(rows, format) => {
                 let tag = copy::send(client, rows, &format).await?;
                 send_execution_response(client, tag).await?;
@@ -52,4 +62,24 @@ pub(super) fn in_transaction(status: TransactionStatus, what: &str) -> PgWireRes
         return Err(failure("25P01", &format!("{what} can only be used in transaction blocks")));
     }
     Ok(())
+}
+
+/// Refuses inside of a transaction what a rollback could not undo.
+pub(super) fn not_in_transaction(status: TransactionStatus, what: &str) -> PgWireResult<()> {
+    if matches!(status, TransactionStatus::Idle) {
+        return Ok(());
+    }
+    Err(not_to_be_undone(format!("{what} cannot run inside a transaction block")))
+}
+
+/// The refusal of the same between statements of one text, which are one transaction.
+pub(super) fn not_among_others(what: &str) -> PgWireError {
+    not_to_be_undone(format!("{what} cannot be executed from a multi-command string"))
+}
+
+fn not_to_be_undone(text: String) -> PgWireError {
+    let mut info = ErrorInfo::new("ERROR".to_owned(), "25001".to_owned(), text);
+    info.hint =
+        Some("It takes effect at once: send it alone, with autocommit, outside of BEGIN and COMMIT.".to_owned());
+    PgWireError::UserError(Box::new(info))
 }

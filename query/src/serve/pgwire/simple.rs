@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, error, located};
 use super::extended::{pass, send_rows};
+use super::reply::not_among_others;
 use crate::statement::Command;
 use ::pgwire::api::portal::Format;
 use ::pgwire::api::query::{SimpleQueryHandler, send_ready_for_query};
@@ -35,6 +36,7 @@ impl SimpleQueryHandler for Connection {
         if statements.is_empty() {
             client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
         }
+        let several = statements.len() > 1;
         for statement in statements {
             let handle = client.session_extensions().get::<Arc<ConnectionHandle>>().map(|handle| (*handle).clone());
             let status = client.transaction_status();
@@ -44,6 +46,12 @@ impl SimpleQueryHandler for Connection {
                     && let Some(portal) = self.portals.get(name)
                 {
                     return pass(client, &portal, *distance).await;
+                }
+                if let Command::View(view) = &statement.command
+                    && several
+                    && view.changes()
+                {
+                    return Err(not_among_others(view.tag()));
                 }
                 let reply = self.respond(&statement, &[], &Format::UnifiedText, status).await?;
                 if let Some(rows) = reply.send(client).await? {

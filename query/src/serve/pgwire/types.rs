@@ -9,7 +9,7 @@ use arrow_pg::datatypes::field_into_pg_type;
 use std::sync::Arc;
 
 /// Type of a column on the wire.
-pub(super) fn wire_type(field: &Field) -> Type {
+pub(crate) fn wire_type(field: &Field) -> Type {
     match field.data_type() {
         _ if is_json(field) => Type::JSON,
         &UUID => Type::UUID,
