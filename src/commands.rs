@@ -4,6 +4,8 @@ mod apikey;
 mod backup;
 mod delete;
 mod demo;
+mod eval;
+mod explain;
 mod load;
 mod query;
 mod replay;
@@ -28,6 +30,7 @@ pub struct Cli {
 const EXAMPLES: &str = "Examples:
   whence demo                                  a simulated shop with a fault, and what caused it
   whence serve --set exporters.hypertables.path=/var/lib/whence
+  whence explain                               what caused the last incident
   whence query \"SELECT asset_id, count(*) FROM events GROUP BY 1\"
   psql -h 127.0.0.1 -p 15432 whence
 Log level: WHENCE_LOG=debug. API key, once the server has keys: WHENCE_API_KEY";
@@ -44,6 +47,10 @@ pub enum Command {
     Replay(replay::Replay),
     /// Run one SQL statement on a running server.
     Query(query::Query),
+    /// Tell what caused the trouble of a time, on a running server.
+    Explain(explain::Explain),
+    /// Measure how often the right cause is named, with simulated systems or labelled recordings.
+    Eval(eval::Eval),
     /// Erase rows of a tenant for good, on a running server, and prove it.
     Delete(delete::Delete),
     /// Make, list and revoke API keys, on a running or stopped server.
@@ -87,6 +94,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Load(command) => command.run().await,
         Command::Replay(command) => command.run().await,
         Command::Query(command) => command.run().await,
+        Command::Explain(command) => command.run().await,
+        Command::Eval(command) => command.run().await,
         Command::Delete(command) => command.run().await,
         Command::Apikey(command) => command.run().await,
         Command::Validate(command) => command.run(),

@@ -180,6 +180,42 @@ impl Stopped {
     }
 }
 
+/// A store with its correlator and without ports, for a command that fills it itself.
+pub struct Alone {
+    /// The way in.
+    pub ingest: Ingest,
+    stopped: Stopped,
+}
+
+/// Opens or makes the data directory.
+///
+/// # Errors
+///
+/// When it cannot be read, or a server uses it.
+pub async fn open_alone(config: &Config) -> anyhow::Result<Alone> {
+    let Recovered { store, mapper, correlator, .. } = open_store(config, &Arc::default()).await?;
+    let ingest = Ingest::new(store.clone(), mapper, (config.exporters.hypertables.memory_mib as u64) << 18);
+    Ok(Alone { ingest, stopped: Stopped { store, correlator } })
+}
+
+impl Alone {
+    /// The store.
+    pub fn store(&self) -> &Store {
+        self.stopped.store()
+    }
+
+    /// Leaves the directory.
+    ///
+    /// # Errors
+    ///
+    /// When what is in memory cannot be written.
+    pub async fn close(self) -> anyhow::Result<()> {
+        let Self { ingest, stopped } = self;
+        drop(ingest);
+        stopped.close().await
+    }
+}
+
 impl Running {
     /// Ends when staged data waits for the server to be started again.
     pub async fn restart_wanted(&self) {

@@ -2,45 +2,134 @@
 //! between them.
 
 use std::sync::Arc;
-use whence_correlator::{causal_chain, causal_chain_schema, service_graph, service_graph_schema, trace, trace_schema};
-use whence_query::{Argument, ArgumentKind, TableFunction};
+use whence_correlator::{
+    CorrelatorError, blast_radius, blast_radius_schema, causal_chain, causal_chain_schema, changes, changes_schema,
+    incidents, incidents_schema, log_patterns, log_patterns_schema, root_causes, root_causes_schema, service_graph,
+    service_graph_schema, trace, trace_schema,
+};
+use whence_query::{Argument, ArgumentKind, TableFunction, TableFunctionError};
 
-/// `trace(trace_id)`, `causal_chain(event_id)` and `service_graph(from, to)`.
+/// The two times of a window.
+const WINDOW: &[ArgumentKind] = &[ArgumentKind::Timestamp, ArgumentKind::Timestamp];
+
+/// All of them.
 pub fn all() -> Vec<TableFunction> {
+    let mut functions = about_events();
+    functions.extend(about_windows());
+    functions
+}
+
+/// `trace(trace_id)`, `causal_chain(event_id)` and `blast_radius(event_id)`.
+fn about_events() -> Vec<TableFunction> {
     vec![
         TableFunction {
             name: "trace",
+            description: "the events of one trace, depth first",
             arguments: &[ArgumentKind::TraceId],
             schema: trace_schema(),
             call: Arc::new(|snapshot, tenant, arguments| match arguments {
-                [Argument::TraceId(id)] => trace(snapshot, tenant, *id).map_err(|e| e.to_string()),
-                _ => Err(mismatch("trace")),
+                [Argument::TraceId(id)] => trace(snapshot, tenant, *id).map_err(why),
+                _ => Err(mismatch()),
             }),
         },
         TableFunction {
             name: "causal_chain",
+            description: "from an event to its cause, step by step",
             arguments: &[ArgumentKind::Uuid],
             schema: causal_chain_schema(),
             call: Arc::new(|snapshot, tenant, arguments| match arguments {
-                [Argument::Uuid(id)] => causal_chain(snapshot, tenant, *id).map_err(|e| e.to_string()),
-                _ => Err(mismatch("causal_chain")),
+                [Argument::Uuid(id)] => causal_chain(snapshot, tenant, *id).map_err(why),
+                _ => Err(mismatch()),
             }),
         },
         TableFunction {
-            name: "service_graph",
-            arguments: &[ArgumentKind::Timestamp, ArgumentKind::Timestamp],
-            schema: service_graph_schema(),
+            name: "blast_radius",
+            description: "what the failure or delay of an event reached",
+            arguments: &[ArgumentKind::Uuid],
+            schema: blast_radius_schema(),
             call: Arc::new(|snapshot, tenant, arguments| match arguments {
-                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
-                    service_graph(snapshot, tenant, *from, *to).map_err(|e| e.to_string())
-                }
-                _ => Err(mismatch("service_graph")),
+                [Argument::Uuid(id)] => blast_radius(snapshot, tenant, *id).map_err(why),
+                _ => Err(mismatch()),
             }),
         },
     ]
 }
 
+/// What is asked about the time from a first until before a second moment.
+fn about_windows() -> Vec<TableFunction> {
+    vec![
+        TableFunction {
+            name: "service_graph",
+            description: "who calls whom, how often and how well",
+            arguments: WINDOW,
+            schema: service_graph_schema(),
+            call: Arc::new(|snapshot, tenant, arguments| match arguments {
+                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
+                    service_graph(snapshot, tenant, *from, *to).map_err(why)
+                }
+                _ => Err(mismatch()),
+            }),
+        },
+        TableFunction {
+            name: "root_causes",
+            description: "what caused the trouble of a window, the likeliest first",
+            arguments: WINDOW,
+            schema: root_causes_schema(),
+            call: Arc::new(|snapshot, tenant, arguments| match arguments {
+                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
+                    root_causes(snapshot, tenant, *from, *to).map_err(why)
+                }
+                _ => Err(mismatch()),
+            }),
+        },
+        TableFunction {
+            name: "changes",
+            description: "deployments, flags and other changes",
+            arguments: WINDOW,
+            schema: changes_schema(),
+            call: Arc::new(|snapshot, tenant, arguments| match arguments {
+                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
+                    changes(snapshot, tenant, *from, *to).map_err(why)
+                }
+                _ => Err(mismatch()),
+            }),
+        },
+        TableFunction {
+            name: "log_patterns",
+            description: "messages with what varies masked, and how many of each, now and before",
+            arguments: WINDOW,
+            schema: log_patterns_schema(),
+            call: Arc::new(|snapshot, tenant, arguments| match arguments {
+                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
+                    log_patterns(snapshot, tenant, *from, *to).map_err(why)
+                }
+                _ => Err(mismatch()),
+            }),
+        },
+        TableFunction {
+            name: "incidents",
+            description: "when something was wrong, found without being told",
+            arguments: WINDOW,
+            schema: incidents_schema(),
+            call: Arc::new(|snapshot, tenant, arguments| match arguments {
+                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
+                    incidents(snapshot, tenant, *from, *to).map_err(why)
+                }
+                _ => Err(mismatch()),
+            }),
+        },
+    ]
+}
+
+fn why(error: CorrelatorError) -> TableFunctionError {
+    if error.is_refusal() {
+        TableFunctionError::Refused(error.to_string())
+    } else {
+        TableFunctionError::Failed(error.to_string())
+    }
+}
+
 /// The engine checks arguments against the kinds above before it calls.
-fn mismatch(name: &str) -> String {
-    format!("{name} was called with other kinds of arguments than it declares")
+fn mismatch() -> TableFunctionError {
+    TableFunctionError::Failed("called with other kinds of arguments than it declares".to_owned())
 }

@@ -131,6 +131,8 @@ pub(crate) struct StoredLink {
     pub(crate) related: EventId,
     /// When the cause happened, to the microsecond.
     pub(crate) primary_time: UnixNanos,
+    /// When the effect happened, to the microsecond.
+    pub(crate) related_time: UnixNanos,
 }
 
 /// The links of a batch of stored columns; those of relations this version does not know are left out.
@@ -142,6 +144,7 @@ pub(crate) fn stored_links(batch: &RecordBatch) -> Result<Vec<StoredLink>, Corre
     let related_low = number(link_column::RELATED_LOW, "related_low")?;
     let time = link_column::PRIMARY_TIMESTAMP;
     let times = primitive::<TimestampMicrosecondType>(batch, time, "correlations", "primary_timestamp")?;
+    let effects = primitive::<TimestampMicrosecondType>(batch, link_column::TIMESTAMP, "correlations", "timestamp")?;
     let relations = text(batch, link_column::RELATION, "correlations", "relation")?;
     let link = |row: usize| {
         let high = related_high.value(row) as u64;
@@ -151,6 +154,7 @@ pub(crate) fn stored_links(batch: &RecordBatch) -> Result<Vec<StoredLink>, Corre
             primary: EventId::from_halves(primary_high, primary_low.value(row) as u64),
             related: EventId::from_halves(high, related_low.value(row) as u64),
             primary_time: UnixNanos(times.value(row).saturating_mul(1_000)),
+            related_time: UnixNanos(effects.value(row).saturating_mul(1_000)),
         })
     };
     Ok((0..batch.num_rows()).filter_map(link).collect())

@@ -42,6 +42,12 @@ pub enum CorrelatorError {
         /// The cause.
         source: ParquetError,
     },
+    /// The two times are no window that can be asked about.
+    #[error("{problem}")]
+    Window {
+        /// What is wrong with them, and what to ask instead.
+        problem: String,
+    },
     /// The range holds more spans than a service graph is computed over.
     #[error("more than {limit} spans between the two times: ask for a shorter range")]
     RangeTooLarge {
@@ -54,6 +60,11 @@ impl CorrelatorError {
     /// True when it would have needed a bucket that does not answer.
     pub(crate) fn needs_bucket(&self) -> bool {
         matches!(self, Self::Storage { source, .. } if source.needs_bucket())
+    }
+
+    /// True when the arguments are at fault.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Window { .. } | Self::RangeTooLarge { .. })
     }
 
     /// True when the same call may succeed later.

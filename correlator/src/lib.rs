@@ -7,19 +7,22 @@
 //!                                                     |
 //!                    method/structural (pure): what a pair of ends means: call, failure, link, message, ...
 //!
-//! snapshot --> functions/{trace, causal_chain, service_graph} --> one batch of rows
+//! snapshot --> functions/{trace, causal_chain, blast_radius, service_graph} --> one batch of rows
+//!          --> observe (a window and its baseline) --> method/causes (pure) --> functions/{root_causes, ...}
 //! ```
 //!
 //! Each link is made once, when the later of its two ends is seen. A span that may have left the window, or was stored
 //! before this process started, is looked up in the store when an end has waited for it for a while.
 //!
-//! Not for: rows of `metrics`, or anything statistical about series; writing files.
+//! Not for: writing files.
 
 mod columns;
+mod confidence;
 mod error;
 mod functions;
 mod linker;
 mod method;
+mod observe;
 mod options;
 mod pending;
 mod recent;
@@ -32,8 +35,13 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use confidence::{Curve, fit};
 pub use error::CorrelatorError;
-pub use functions::{causal_chain, causal_chain_schema, service_graph, service_graph_schema, trace, trace_schema};
+pub use functions::{
+    Cause, FoundIncident, blast_radius, blast_radius_schema, causal_chain, causal_chain_schema, changes,
+    changes_schema, find_incidents, find_root_causes, incidents, incidents_schema, log_patterns, log_patterns_schema,
+    root_causes, root_causes_schema, service_graph, service_graph_schema, trace, trace_schema,
+};
 pub use options::CorrelatorOptions;
 pub use runner::Correlator;
 pub use statistics::CorrelatorStatistics;

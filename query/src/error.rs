@@ -159,6 +159,14 @@ pub enum QueryError {
         /// What is wrong.
         problem: String,
     },
+    /// Arguments that a function can read and cannot use.
+    #[error("{function}: {problem}")]
+    RefusedArguments {
+        /// The function.
+        function: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
     /// A name of the catalog that nothing has.
     #[error("{what} \"{name}\" does not exist")]
     UnknownName {
@@ -271,7 +279,7 @@ impl QueryError {
             Self::OutOfRange { .. } => SqlState::DATETIME_FIELD_OVERFLOW,
             Self::InvalidDatetime { .. } => SqlState::INVALID_DATETIME_FORMAT,
             Self::UndefinedFunction { .. } => SqlState::UNDEFINED_FUNCTION,
-            Self::InvalidArgument { .. } => SqlState::INVALID_PARAMETER_VALUE,
+            Self::InvalidArgument { .. } | Self::RefusedArguments { .. } => SqlState::INVALID_PARAMETER_VALUE,
             Self::UnknownName { what, .. } => match *what {
                 "relation" => SqlState::UNDEFINED_TABLE,
                 "function" => SqlState::UNDEFINED_FUNCTION,

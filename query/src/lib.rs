@@ -50,7 +50,7 @@ pub use aggregates::{CheckedAggregate, ConfiguredAggregate, check_aggregate, che
 pub use cache::levels::CacheStatistics;
 pub use engine::{QueryEngine, QueryOptions, STACK_BYTES};
 pub use error::{QueryError, SqlState};
-pub use functions::table::{Argument, ArgumentKind, TableFunction, TableFunctionCall};
+pub use functions::table::{Argument, ArgumentKind, TableFunction, TableFunctionCall, TableFunctionError};
 pub use parameter::{Parameter, ParameterType};
 pub use progress::Progress;
 pub use session::{Answer, Description, Session};

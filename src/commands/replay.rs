@@ -213,7 +213,7 @@ fn read_requests(file: &Path, shift: i64, sender: &tokio::sync::mpsc::Sender<Rea
     Ok(())
 }
 
-fn parse(number: usize, line: &[u8]) -> anyhow::Result<RecordedRequest> {
+pub(super) fn parse(number: usize, line: &[u8]) -> anyhow::Result<RecordedRequest> {
     RecordedRequest::parse(line).with_context(|| format!("line {number} of the recording"))
 }
 
@@ -221,7 +221,7 @@ fn parse(number: usize, line: &[u8]) -> anyhow::Result<RecordedRequest> {
 const MAX_LINE_BYTES: u64 = 256 << 20;
 
 /// Non-empty lines with their numbers.
-fn lines(file: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<(usize, Vec<u8>)>> + use<>> {
+pub(super) fn lines(file: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<(usize, Vec<u8>)>> + use<>> {
     let name = file.display().to_string();
     let opened = std::fs::File::open(file).with_context(|| format!("cannot open the recording {name}"))?;
     let compressed = file.extension().is_some_and(|e| e == "zst");

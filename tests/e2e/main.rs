@@ -9,6 +9,7 @@ mod aggregates;
 mod backup;
 mod cache;
 mod catalog;
+mod causes;
 mod clients;
 mod crash;
 mod delete;

@@ -16,3 +16,15 @@ SELECT * FROM causal_chain('00000000-0000-0b02-0000-0000000000b1');
 SELECT * FROM service_graph('2026-01-01T12:00:00Z', '2026-01-01T13:00:00Z') ORDER BY 1, 2;
 
 SELECT signal, sum(received), sum(stored), sum(duplicate), sum(rejected), sum(dropped) FROM whence.ingest_ledger GROUP BY signal ORDER BY signal;
+
+-- What the failure at the end of that chain reached.
+SELECT depth, asset_id, relation, strength, name, status FROM blast_radius('00000000-0000-0b02-0000-0000000000b5');
+
+-- A fixture of a few spans has no cause, and says why.
+SELECT rank, asset_id, cause_kind, confidence, evidence, explanation FROM root_causes('2026-01-01T12:00:00Z', '2026-01-01T13:00:00Z');
+
+SELECT timestamp, asset_id, change_kind, what FROM changes('2026-01-01T12:00:00Z', '2026-01-01T13:00:00Z');
+
+SELECT pattern_id, asset_id, pattern, severity, count, count_before, expected FROM log_patterns('2026-01-01T12:00:00Z', '2026-01-01T13:00:00Z') ORDER BY pattern, asset_id LIMIT 5;
+
+SELECT * FROM root_causes('2026-01-01T13:00:00Z', '2026-01-01T12:00:00Z');

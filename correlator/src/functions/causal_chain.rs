@@ -11,45 +11,27 @@
 //!
 //! `strength` is that of the link of each step, computed as the correlator does from the two spans.
 
-use super::detail::detail;
-use super::scan;
 use super::span_tree::{Came, SpanTree, columns};
-use super::{Columns, batch, id_field, storage, text_field, time_field};
-use crate::columns::{StoredLink, optional, stored_links};
+use super::step::{
+    DOMINANT, MOST_TRACES, Reached, Step, edge, is_message, step_schema, steps_to_batch, trace_near, trace_of,
+};
+use super::{scan, storage};
+use crate::columns::{StoredLink, stored_links};
 use crate::error::CorrelatorError;
-use crate::method::structural::{closeness, share};
+use crate::method::structural::share;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use std::collections::HashSet;
-use std::sync::{Arc, LazyLock};
 use whence_schema::{EventId, Relation, TenantId, TraceId, UnixNanos};
 use whence_storage::{LinkSide, Snapshot};
 
 /// Steps of a chain at most.
 const DEEPEST: usize = 64;
-/// Traces a chain may go through.
-const MOST_TRACES: usize = 16;
-/// A child that covers this share of a span's duration explains it.
-const DOMINANT: f32 = 0.5;
+const EFFECT: Reached = Reached::surely("effect");
 
 /// Columns of [`causal_chain`].
 pub fn causal_chain_schema() -> SchemaRef {
-    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-        Arc::new(Schema::new(vec![
-            Field::new("depth", DataType::Int32, false),
-            id_field("event_id", false),
-            text_field("asset_id", false),
-            text_field("relation", false),
-            Field::new("strength", DataType::Float32, false),
-            text_field("name", true),
-            text_field("event_type", false),
-            time_field("timestamp"),
-            text_field("status", true),
-            Field::new("duration_ns", DataType::Int64, true),
-            text_field("detail", true),
-        ]))
-    });
-    SCHEMA.clone()
+    step_schema()
 }
 
 /// From `event` to its cause. No rows for an event that is not known. Blocks on file reads.
@@ -60,37 +42,8 @@ pub fn causal_chain_schema() -> SchemaRef {
 pub fn causal_chain(snapshot: &Snapshot, tenant: &TenantId, event: EventId) -> Result<RecordBatch, CorrelatorError> {
     let mut chain = Chain { snapshot, tenant, steps: Vec::new(), visited: HashSet::new() };
     chain.begin(event)?;
-    to_batch(&chain.steps)
-}
-
-/// One row.
-#[derive(Debug, Clone, PartialEq)]
-struct Step {
-    event: EventId,
-    asset: String,
-    relation: &'static str,
-    strength: f32,
-    name: Option<String>,
-    event_type: String,
-    timestamp: UnixNanos,
-    status: Option<String>,
-    duration: Option<i64>,
-    detail: Option<String>,
-}
-
-/// How a step is reached.
-#[derive(Debug, Clone, Copy)]
-struct Reached {
-    relation: &'static str,
-    strength: f32,
-}
-
-impl Reached {
-    const EFFECT: Self = Self::surely("effect");
-
-    const fn surely(relation: &'static str) -> Self {
-        Self { relation, strength: 1.0 }
-    }
+    let steps: Vec<(i32, Step)> = (0..).zip(chain.steps).collect();
+    steps_to_batch("a causal chain", &steps)
 }
 
 struct Chain<'a> {
@@ -103,11 +56,11 @@ struct Chain<'a> {
 impl Chain<'_> {
     /// Finds the event by what its id tells: a span by its halves, what a link names by the link, else by a scan.
     fn begin(&mut self, event: EventId) -> Result<(), CorrelatorError> {
-        if let Some(trace) = self.trace_of(event, UnixNanos(i64::MIN), UnixNanos(i64::MAX))? {
-            return self.follow(trace, event, Reached::EFFECT);
+        if let Some(trace) = trace_of(self.snapshot, self.tenant, event, UnixNanos(i64::MIN), UnixNanos(i64::MAX))? {
+            return self.follow(trace, event, EFFECT);
         }
         if let Some(link) = self.links_to(event)?.first().copied()
-            && let Some(trace) = self.trace_near(link.primary, link.primary_time)?
+            && let Some(trace) = trace_near(self.snapshot, self.tenant, link.primary, link.primary_time)?
         {
             return self.begin_at_link(event, link, trace);
         }
@@ -115,9 +68,9 @@ impl Chain<'_> {
         let batches = [row];
         let columns = columns(&batches)?;
         match columns[0].trace(0) {
-            Some(trace) => self.follow(trace, event, Reached::EFFECT),
+            Some(trace) => self.follow(trace, event, EFFECT),
             None => {
-                self.push(&SpanTree::new(&columns), 0, Reached::EFFECT);
+                self.push(&SpanTree::new(&columns), 0, EFFECT);
                 Ok(())
             }
         }
@@ -126,7 +79,7 @@ impl Chain<'_> {
     /// The event is the effect of a link: a log record, which is in the trace, or a metric row, which is not.
     fn begin_at_link(&mut self, event: EventId, link: StoredLink, trace: TraceId) -> Result<(), CorrelatorError> {
         if link.relation != Relation::Exemplar {
-            return self.follow(trace, event, Reached::EFFECT);
+            return self.follow(trace, event, EFFECT);
         }
         self.follow(trace, link.primary, Reached::surely("exemplar"))?;
         if let Some(span) = self.steps.first().cloned() {
@@ -209,7 +162,7 @@ impl Chain<'_> {
         for link in self.links_to(root)? {
             let crosses =
                 matches!(link.relation, Relation::Link | Relation::Message) && !self.visited.contains(&link.primary);
-            if crosses && let Some(trace) = self.trace_near(link.primary, link.primary_time)? {
+            if crosses && let Some(trace) = trace_near(self.snapshot, self.tenant, link.primary, link.primary_time)? {
                 return Ok(Some((trace, link.primary, Reached::surely(link.relation.as_str()))));
             }
         }
@@ -218,35 +171,11 @@ impl Chain<'_> {
 
     /// Adds a row; false when the chain is full or came to this event before.
     fn push(&mut self, tree: &SpanTree<'_>, index: usize, reached: Reached) -> bool {
-        let (columns, row) = tree.row(index);
-        let node = tree.node(index);
-        if self.steps.len() >= DEEPEST || !self.visited.insert(node.id) {
+        if self.steps.len() >= DEEPEST || !self.visited.insert(tree.node(index).id) {
             return false;
         }
-        let text = |text: Option<&str>| text.map(str::to_owned);
-        self.steps.push(Step {
-            event: node.id,
-            asset: tree.asset(index).to_owned(),
-            relation: reached.relation,
-            strength: reached.strength,
-            name: text(optional(columns.name, row)),
-            event_type: columns.event_type.value(row).to_owned(),
-            timestamp: node.extent.start,
-            status: text(optional(columns.status, row)),
-            duration: columns.has_duration(row).then_some(node.extent.duration),
-            detail: detail(tree, index),
-        });
+        self.steps.push(Step::at(tree, index, reached));
         true
-    }
-
-    fn trace_near(&self, span: EventId, time: UnixNanos) -> Result<Option<TraceId>, CorrelatorError> {
-        // Links keep microseconds.
-        self.trace_of(span, time, UnixNanos(time.0.saturating_add(1_000)))
-    }
-
-    fn trace_of(&self, span: EventId, from: UnixNanos, to: UnixNanos) -> Result<Option<TraceId>, CorrelatorError> {
-        let found = self.snapshot.find_spans(self.tenant, &[span], from, to).map_err(storage("find a span in"))?;
-        Ok(found.get(&span).map(|found| found.trace))
     }
 
     /// Links whose effect is `event`, the latest cause first.
@@ -277,7 +206,6 @@ fn failed_below(tree: &SpanTree<'_>) -> Vec<bool> {
 fn explaining_child(tree: &SpanTree<'_>, span: usize, failed_below: Option<&Vec<bool>>) -> Option<usize> {
     let own = tree.node(span).extent;
     let extent = |child: &usize| tree.node(*child).extent;
-    // Whoever waits for a message does not wait for its consumer.
     let waited_for = || tree.child_spans(span).filter(|child| !is_message(tree, span, *child));
     let last = |child: &usize| (extent(child).end().min(own.end()), own.overlap(extent(child)), tree.node(*child).id);
     if let Some(below) = failed_below {
@@ -298,41 +226,4 @@ fn explaining_child(tree: &SpanTree<'_>, span: usize, failed_below: Option<&Vec<
 fn parent_of(tree: &SpanTree<'_>, span: usize) -> Option<(usize, Reached)> {
     let parent = tree.node(span).parent?;
     Some((parent, edge(tree, parent, span, false)))
-}
-
-fn is_message(tree: &SpanTree<'_>, parent: usize, child: usize) -> bool {
-    tree.kind(parent) == Some("producer") && tree.kind(child) == Some("consumer")
-}
-
-/// The relation of a parent and its child, seen on the way down to a cause or up to what led here.
-fn edge(tree: &SpanTree<'_>, parent: usize, child: usize, down: bool) -> Reached {
-    let (above, below) = (tree.node(parent), tree.node(child));
-    let both_failed = down && above.failed && below.failed;
-    let strength = if both_failed { closeness(above.extent, below.extent) } else { share(above.extent, below.extent) };
-    let relation = match () {
-        () if is_message(tree, parent, child) => return Reached::surely("message"),
-        () if tree.asset(parent) == tree.asset(child) => "internal",
-        () if both_failed => "failure",
-        () => "call",
-    };
-    Reached { relation, strength }
-}
-
-fn to_batch(steps: &[Step]) -> Result<RecordBatch, CorrelatorError> {
-    let rows: Vec<(i32, &Step)> = (0..).zip(steps).collect();
-    let out = Columns(&rows);
-    let columns = vec![
-        out.int32s(|(depth, _)| *depth),
-        out.ids(|(_, step)| Some(step.event)),
-        out.texts(|(_, step)| Some(&step.asset)),
-        out.texts(|(_, step)| Some(step.relation)),
-        out.float32s(|(_, step)| step.strength),
-        out.texts(|(_, step)| step.name.as_deref()),
-        out.texts(|(_, step)| Some(&step.event_type)),
-        out.times(|(_, step)| step.timestamp),
-        out.texts(|(_, step)| step.status.as_deref()),
-        out.int64s(|(_, step)| step.duration),
-        out.texts(|(_, step)| step.detail.as_deref()),
-    ];
-    batch("a causal chain", causal_chain_schema(), columns)
 }

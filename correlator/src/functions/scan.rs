@@ -6,15 +6,19 @@ use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
+use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
+use parquet::schema::types::SchemaDescriptor;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use whence_schema::tables::events::{self, column};
 use whence_schema::{EventId, Table, TenantId, UnixNanos};
-use whence_storage::{Chunk, Snapshot, TableSnapshot};
+use whence_storage::{Chunk, Snapshot, TableSnapshot, bucket_of};
+
+/// Position of `timestamp` in every table.
+const TIMESTAMP: usize = column::TIMESTAMP;
 
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 8_192;
@@ -34,6 +38,18 @@ impl Range {
     }
 }
 
+/// Which rows of a batch of stored columns are wanted.
+pub(crate) type Choose = fn(&RecordBatch) -> Result<BooleanArray, ArrowError>;
+
+/// Which rows a scan hands over, beyond their tenant and time.
+#[derive(Clone, Copy)]
+pub(crate) struct Only {
+    /// Stored columns that `choose` sees, ascending. Of the others, what is not chosen is not decoded.
+    pub(crate) columns: &'static [usize],
+    /// Which rows are handed over.
+    pub(crate) choose: Choose,
+}
+
 /// Hands the rows of `tenant` in `range` to `visit`, batch by batch, until it breaks. Blocks on file reads.
 ///
 /// `columns` are positions of stored columns, ascending, beginning with tenant and timestamp (0 and 1).
@@ -45,6 +61,19 @@ pub(crate) fn scan(
     columns: &[usize],
     visit: &mut dyn FnMut(&RecordBatch) -> Result<ControlFlow<()>, CorrelatorError>,
 ) -> Result<(), CorrelatorError> {
+    scan_only(snapshot, table, tenant, range, columns, None, visit)
+}
+
+/// [`scan`] of those rows that `only` chooses.
+pub(crate) fn scan_only(
+    snapshot: &Snapshot,
+    table: Table,
+    tenant: &TenantId,
+    range: Range,
+    columns: &[usize],
+    only: Option<Only>,
+    visit: &mut dyn FnMut(&RecordBatch) -> Result<ControlFlow<()>, CorrelatorError>,
+) -> Result<(), CorrelatorError> {
     let stored = table.stored_schema();
     let projected = Arc::new(stored.project(columns).map_err(scanning)?);
     let mut pass = |batch: &RecordBatch| {
@@ -53,11 +82,21 @@ pub(crate) fn scan(
     };
     let TableSnapshot { batches, chunks } = snapshot.table(table);
     for batch in batches.iter().rev() {
-        if pass(&batch.project(columns).map_err(scanning)?)?.is_break() {
+        let rows = match only {
+            None => batch.project(columns),
+            Some(only) => batch
+                .project(only.columns)
+                .and_then(|seen| (only.choose)(&seen))
+                .and_then(|chosen| filter_record_batch(&batch.project(columns)?, &chosen)),
+        };
+        if pass(&rows.map_err(scanning)?)?.is_break() {
             return Ok(());
         }
     }
-    for chunk in newest_first(chunks).filter(|chunk| chunk.max_time >= range.from && chunk.min_time < range.to) {
+    let bucket = bucket_of(tenant.as_str());
+    let wanted =
+        |chunk: &&Arc<Chunk>| chunk.bucket == bucket && chunk.max_time >= range.from && chunk.min_time < range.to;
+    for chunk in newest_first(chunks).filter(wanted) {
         let failed = |source| CorrelatorError::Chunk { path: chunk.path.clone(), source };
         let builder = open(chunk)?;
         let time = columns.get(1).map_or("timestamp", |at| stored.field(*at).name());
@@ -65,7 +104,9 @@ pub(crate) fn scan(
         let groups = groups.filter(|(_, group)| may_hold(group, time, range)).map(|(index, _)| index).collect();
         let names = columns.iter().map(|at| stored.field(*at).name().as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        let filter = row_filter(builder.parquet_schema(), &stored, only, chunk, range);
         let reader = builder.with_projection(mask).with_row_groups(groups).with_batch_size(BATCH_ROWS);
+        let reader = if let Some(filter) = filter { reader.with_row_filter(filter) } else { reader };
         for batch in reader.build().map_err(failed)? {
             let batch = as_stored(&batch.map_err(scanning)?, &projected).map_err(scanning)?;
             if pass(&batch)?.is_break() {
@@ -74,6 +115,39 @@ pub(crate) fn scan(
         }
     }
     Ok(())
+}
+
+/// What a reader of `chunk` decides before it decodes the other columns: times, where some of the chunk lie outside the
+/// range, then what `only` says.
+fn row_filter(
+    file: &SchemaDescriptor,
+    stored: &SchemaRef,
+    only: Option<Only>,
+    chunk: &Chunk,
+    range: Range,
+) -> Option<RowFilter> {
+    let mask =
+        |columns: &[usize]| ProjectionMask::columns(file, columns.iter().map(|at| stored.field(*at).name().as_str()));
+    let mut predicates: Vec<Box<dyn ArrowPredicate>> = Vec::new();
+    if chunk.min_time < range.from || chunk.max_time >= range.to {
+        let (first, last) = range.micros();
+        let inside = move |batch: RecordBatch| {
+            let times = column_as::<TimestampMicrosecondType>(&batch, 0)?;
+            Ok(BooleanArray::from_iter(times.values().iter().map(|time| Some((first..=last).contains(time)))))
+        };
+        predicates.push(Box::new(ArrowPredicateFn::new(mask(&[TIMESTAMP]), inside)));
+    }
+    if let Some(Only { columns, choose }) = only {
+        let seen = stored.project(columns).map(Arc::new);
+        let chosen = move |batch: RecordBatch| choose(&as_stored(&batch, seen.as_ref().map_err(again)?)?);
+        predicates.push(Box::new(ArrowPredicateFn::new(mask(columns), chosen)));
+    }
+    (!predicates.is_empty()).then(|| RowFilter::new(predicates))
+}
+
+/// Errors cannot be cloned, and a filter answers many times.
+fn again(error: &ArrowError) -> ArrowError {
+    ArrowError::SchemaError(error.to_string())
 }
 
 /// The log record or span event with this id, all stored columns. A scan of two columns of the whole table: ids of

@@ -1,3 +1,32 @@
 //! Correlation methods: pure functions, one file each.
+//!
+//! ```text
+//! observations ─> traces (trees, self times, symbols; templates) ─┬─> steps  ─┬─> findings (share) ─> blame ─┐
+//!                                                                 └─> delays ─┤                              ├─> study
+//!                 points ────────────────────────────────────────> series ────┼──────────────────────────────┘     │
+//!                                                                             └─> scan: when something was wrong   v
+//!                                                                                        causes, incidents (explanation)
+//! ```
+//!
+//! The files of the figure say when something was wrong and what caused it; `structural` says what two linked events
+//! mean.
 
+mod blame;
+pub(crate) mod causes;
+mod delays;
+mod explanation;
+mod findings;
+pub(crate) mod incidents;
+pub(crate) mod observations;
+mod scan;
+mod series;
+mod share;
+mod slots;
+mod steps;
 pub(crate) mod structural;
+mod study;
+pub(crate) mod templates;
+mod traces;
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 mod functions;
 mod linking;
+mod observing;
 mod property;
 mod rows;
 mod through_store;

@@ -14,6 +14,7 @@ use whence_schema::{EventId, ExemplarLink, Relation, SpanId, TraceId, UnixNanos}
 
 /// What arrives.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // a few hundred of them, in tests
 pub(crate) enum Item {
     Event(EventRow),
     Exemplar(ExemplarLink),

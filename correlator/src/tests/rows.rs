@@ -13,6 +13,7 @@ use whence_schema::{EventId, SpanId, TraceId, UnixNanos};
 pub(crate) struct EventRow {
     pub(crate) tenant: &'static str,
     pub(crate) signal: &'static str,
+    pub(crate) event_type: &'static str,
     pub(crate) trace: u128,
     pub(crate) span: u64,
     pub(crate) parent: u64,
@@ -23,6 +24,7 @@ pub(crate) struct EventRow {
     pub(crate) status: &'static str,
     pub(crate) severity: &'static str,
     pub(crate) payload: String,
+    pub(crate) resource: String,
     pub(crate) body: Option<String>,
     pub(crate) position: Option<(u64, i32)>,
 }
@@ -32,6 +34,7 @@ pub(crate) fn span(span: u64, parent: u64, asset: &str) -> EventRow {
     EventRow {
         tenant: "default",
         signal: "span",
+        event_type: "span",
         trace: 1,
         span,
         parent,
@@ -42,6 +45,7 @@ pub(crate) fn span(span: u64, parent: u64, asset: &str) -> EventRow {
         status: "unset",
         severity: "info",
         payload: "{}".to_owned(),
+        resource: "{}".to_owned(),
         body: None,
         position: None,
     }
@@ -51,6 +55,7 @@ pub(crate) fn span(span: u64, parent: u64, asset: &str) -> EventRow {
 pub(crate) fn log(in_span: u64, digest: u64, position: i32) -> EventRow {
     EventRow {
         signal: "log",
+        event_type: "log",
         severity: "error",
         position: Some((digest, position)),
         body: Some(format!("line {position}")),
@@ -118,7 +123,7 @@ pub(crate) fn batch(rows: &[EventRow]) -> RecordBatch {
         time(|_| 5),
         text(|row| Some(row.signal)),
         text(|_| Some("telemetry")),
-        text(|row| Some(row.signal)),
+        text(|row| Some(row.event_type)),
         Arc::new(traces.finish()),
         number(|row| (row.span != 0).then_some(row.span as i64)),
         number(|row| (row.parent != 0).then_some(row.parent as i64)),
@@ -134,7 +139,7 @@ pub(crate) fn batch(rows: &[EventRow]) -> RecordBatch {
         text(|row| row.body.as_deref()),
         none(),
         none(),
-        text(|_| Some("{}")),
+        text(|row| Some(&row.resource)),
         text(|row| Some(&row.payload)),
         none(),
     ];

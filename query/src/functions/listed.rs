@@ -99,7 +99,7 @@ pub(crate) fn own_functions(functions: &[TableFunction]) -> Vec<OwnFunction> {
         });
         let columns = function.schema.fields().iter().map(|field| format!("{} {}", field.name(), type_of(field)));
         let result = format!("TABLE({})", columns.collect::<Vec<_>>().join(", "));
-        (function.name, kinds.collect::<Vec<_>>().join(", "), result, false, String::new())
+        (function.name, kinds.collect::<Vec<_>>().join(", "), result, false, function.description.to_owned())
     });
     scalar
         .chain(tables)

@@ -41,15 +41,26 @@ pub enum Argument {
     Timestamp(UnixNanos),
 }
 
+/// Why a table function has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TableFunctionError {
+    /// The arguments cannot be used: what is wrong with them, and what to ask instead.
+    Refused(String),
+    /// It failed.
+    Failed(String),
+}
+
 /// Computes the rows. May block: it runs on a thread for blocking work.
 pub type TableFunctionCall =
-    Arc<dyn Fn(&Snapshot, &TenantId, &[Argument]) -> Result<RecordBatch, String> + Send + Sync>;
+    Arc<dyn Fn(&Snapshot, &TenantId, &[Argument]) -> Result<RecordBatch, TableFunctionError> + Send + Sync>;
 
 /// A function that answers with rows.
 #[derive(Clone)]
 pub struct TableFunction {
     /// Name in SQL.
     pub name: &'static str,
+    /// What it does in one line, as `\df+` shows it.
+    pub description: &'static str,
     /// Arguments, all of them required.
     pub arguments: &'static [ArgumentKind],
     /// Columns of the answer; 16-byte columns are UUIDs.
@@ -165,7 +176,10 @@ impl TableProvider for CallTable {
         let rows = tokio::task::spawn_blocking(move || call(&snapshot, &tenant, &arguments))
             .await
             .map_err(|error| QueryError::Internal(format!("{name}: {error}")))?
-            .map_err(|problem| QueryError::Internal(format!("{name}: {problem}")))?;
+            .map_err(|error| match error {
+                TableFunctionError::Refused(problem) => QueryError::RefusedArguments { function: name, problem },
+                TableFunctionError::Failed(problem) => QueryError::Internal(format!("{name}: {problem}")),
+            })?;
         let rows = conform(&rows, &self.function.schema)?;
         Ok(MemorySourceConfig::try_new_exec(&[vec![rows]], self.function.schema.clone(), projection.cloned())?)
     }

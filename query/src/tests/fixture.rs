@@ -1,7 +1,7 @@
 //! A store with a small history of a shop, for two tenants.
 
 use crate::cache::levels::PartialCache;
-use crate::{ArgumentKind, QueryEngine, QueryOptions, Session, TableFunction};
+use crate::{ArgumentKind, QueryEngine, QueryOptions, Session, TableFunction, TableFunctionError};
 use arrow::array::TimestampMicrosecondArray;
 use arrow::array::{ArrayRef, FixedSizeBinaryBuilder, Int16Array, Int32Array, Int64Array, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -84,13 +84,20 @@ impl Shop {
         recovery.run(|_| Err("nothing to replay".to_owned()), |_| ()).await.unwrap();
         let echo = TableFunction {
             name: "echo_id",
+            description: "the id",
             arguments: &[ArgumentKind::Uuid, ArgumentKind::Timestamp],
             schema: Arc::new(Schema::new(vec![Field::new("id", DataType::FixedSizeBinary(16), false)])),
             call: Arc::new(|_, _, arguments| {
-                let crate::Argument::Uuid(id) = arguments[0] else { return Err("no id".to_owned()) };
+                let crate::Argument::Uuid(id) = arguments[0] else {
+                    return Err(TableFunctionError::Failed("no id".to_owned()));
+                };
+                if id.0 == 0 {
+                    return Err(TableFunctionError::Refused("no id is 0".to_owned()));
+                }
                 let mut ids = FixedSizeBinaryBuilder::new(16);
                 ids.append_value(id.to_bytes()).unwrap();
-                RecordBatch::try_from_iter([("id", Arc::new(ids.finish()) as ArrayRef)]).map_err(|e| e.to_string())
+                RecordBatch::try_from_iter([("id", Arc::new(ids.finish()) as ArrayRef)])
+                    .map_err(|error| TableFunctionError::Failed(error.to_string()))
             }),
         };
         let engine =

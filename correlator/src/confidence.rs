@@ -1,0 +1,124 @@
+//! Confidence: how likely an answer is right that has a rank and an evidence score.
+//!
+//! `confidence.json` is made by `whence eval --calibrate`: isotonic regression, for each rank apart, of "this asset was
+//! the cause" on the evidence score, over simulated faults of the purpose *calibration*, which has nothing in common
+//! with what answers are judged on. Between two of its scores confidence is on the line. Until it has been made for the
+//! method as it is, it holds provisional straight lines.
+
+use std::sync::LazyLock;
+
+/// Points of one rank, by score.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Curve {
+    /// The lowest rank it is of; the last curve is of all further ranks as well.
+    pub rank: i32,
+    /// Evidence scores, ascending.
+    pub scores: Vec<f64>,
+    /// How likely an answer with that score is right, 0 to 1, not descending.
+    pub confidences: Vec<f64>,
+}
+
+/// The curves in use, by rank.
+static CURVES: LazyLock<Vec<Curve>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("confidence.json")).unwrap_or_default());
+
+/// How likely an answer is right, 0 to 1.
+pub(crate) fn confidence(rank: i32, score: f64) -> f32 {
+    let curve = CURVES.iter().rev().find(|curve| curve.rank <= rank);
+    curve.map_or(0.0, |curve| at(curve, score)) as f32
+}
+
+fn at(curve: &Curve, score: f64) -> f64 {
+    let Curve { scores, confidences, .. } = curve;
+    let above = scores.partition_point(|known| *known <= score);
+    match (above.checked_sub(1), above) {
+        (None, _) => confidences.first().copied().unwrap_or(0.0),
+        (Some(below), above) if above < scores.len() => {
+            let share = (score - scores[below]) / (scores[above] - scores[below]);
+            confidences[below] + share * (confidences[above] - confidences[below])
+        }
+        (Some(below), _) => confidences[below],
+    }
+}
+
+/// Isotonic regression by pooling adjacent violators (Ayer, Brunk, Ewing, Reid, Silverman 1955) of answers of one rank:
+/// evidence score, and whether the answer was right. Of answers that are never right, or always, the rule of succession
+/// says how sure that is: with n of them 1 / (n + 2) for never, and as much less than 1 for always.
+pub fn fit(rank: i32, answers: &[(f64, bool)]) -> Curve {
+    let mut answers: Vec<(f64, bool)> = answers.iter().copied().filter(|(score, _)| score.is_finite()).collect();
+    answers.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut blocks: Vec<Block> = Vec::new();
+    for (score, right) in answers {
+        blocks.push(Block { first: score, last: score, right: f64::from(u8::from(right)), all: 1.0 });
+        while let [.., a, b] = &blocks[..]
+            && (a.mean() >= b.mean() || a.last == b.first)
+        {
+            let joined = Block { first: a.first, last: b.last, right: a.right + b.right, all: a.all + b.all };
+            blocks.truncate(blocks.len() - 2);
+            blocks.push(joined);
+        }
+    }
+    let mut curve = Curve { rank, scores: Vec::new(), confidences: Vec::new() };
+    for block in blocks {
+        let mean = (block.right + 1.0) / (block.all + 2.0);
+        let mean = mean.max(curve.confidences.last().copied().unwrap_or(0.0));
+        for score in [block.first, block.last] {
+            if curve.scores.last().is_none_or(|last| *last < score) {
+                curve.scores.push(score);
+                curve.confidences.push(mean);
+            }
+        }
+    }
+    curve
+}
+
+/// Answers that are right equally often.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    first: f64,
+    last: f64,
+    right: f64,
+    all: f64,
+}
+
+impl Block {
+    fn mean(&self) -> f64 {
+        self.right / self.all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_reads_and_rises_with_the_score() {
+        assert!(!CURVES.is_empty());
+        for curve in CURVES.iter() {
+            assert_eq!(curve.scores.len(), curve.confidences.len());
+            assert!(curve.scores.windows(2).all(|pair| pair[0] < pair[1]), "{curve:?}");
+            assert!(curve.confidences.windows(2).all(|pair| pair[0] <= pair[1]), "{curve:?}");
+            assert!(curve.confidences.iter().all(|value| (0.0..=1.0).contains(value)), "{curve:?}");
+        }
+        assert_eq!(CURVES[0].rank, 1);
+        assert!(confidence(1, 1e9) > confidence(1, 0.0));
+    }
+
+    #[test]
+    fn the_example_of_the_textbook_is_pooled_into_its_blocks() {
+        // Right answers of 1, 0, 0, 1, 1 by score: the first three are one block, the last two another.
+        let curve = fit(1, &[(1.0, true), (2.0, false), (3.0, false), (4.0, true), (5.0, true)]);
+        assert_eq!(curve.scores, [1.0, 3.0, 4.0, 5.0]);
+        assert_eq!(curve.confidences, [2.0 / 5.0, 2.0 / 5.0, 3.0 / 4.0, 3.0 / 4.0]);
+        assert_eq!(at(&curve, 0.0), 0.4);
+        assert!((at(&curve, 3.5) - (0.4 + 0.75) / 2.0).abs() < 1e-12);
+        assert_eq!(at(&curve, 99.0), 0.75);
+    }
+
+    #[test]
+    fn equal_scores_are_one_point() {
+        let curve = fit(2, &[(1.0, false), (1.0, true), (1.0, true), (f64::NAN, true)]);
+        assert_eq!((curve.scores, curve.confidences), (vec![1.0], vec![3.0 / 5.0]));
+        assert_eq!(fit(1, &[]).scores.len(), 0);
+    }
+}

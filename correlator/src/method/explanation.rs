@@ -1,0 +1,118 @@
+//! What a finding says, for people.
+
+use super::blame::Proof;
+use super::causes::CauseKind;
+use super::delays::Delayed;
+use super::findings::{Finding, What};
+use super::observations::Observations;
+use super::series::Shift;
+use super::study::{Shown, Study};
+use super::traces::{Symbol, Traces};
+
+/// Characters of a message that a sentence repeats.
+const MOST_CHARACTERS: usize = 120;
+
+/// What kind of cause a finding speaks for.
+pub(super) fn kind(traces: &Traces, finding: &Finding) -> CauseKind {
+    match finding.what {
+        What::Step { next, .. } if traces.is_trouble(next) => CauseKind::Errors,
+        What::Step { .. } => CauseKind::Logs,
+        What::Slow { .. } => CauseKind::Latency,
+    }
+}
+
+/// What speaks against an asset as one sentence with figures.
+pub(super) fn sentence(study: &Study<'_>, shown: &Shown, proof: Proof) -> String {
+    match proof {
+        Proof::Finding(finding) => found(study.observations, &study.traces, &shown.findings[finding as usize]),
+        Proof::Shift(shift) => shifted(study.observations, &shown.shifts[shift as usize]),
+    }
+}
+
+fn shifted(observations: &Observations, shift: &Shift) -> String {
+    let name = |names: &[String], index: u32| names.get(index as usize).cloned().unwrap_or_default();
+    let (metric, asset) = (name(&observations.metrics, shift.metric), name(&observations.assets, shift.asset));
+    format!("{metric} of {asset} is {}, {} before", value(shift.now), value(shift.before))
+}
+
+fn found(observations: &Observations, traces: &Traces, finding: &Finding) -> String {
+    let name = |names: &[String], index: u32| names.get(index as usize).cloned().unwrap_or_default();
+    let asset = |index: u32| name(&observations.assets, index);
+    let operation = |index: u32| name(&observations.operations, index);
+    let (now, before) = (percent(finding.rise.now), percent(finding.rise.before));
+    match finding.what {
+        What::Step { context, next } => {
+            let (asset, of) = (asset(context.asset), operation(context.operation));
+            let after = match context.previous {
+                Symbol::START => String::new(),
+                previous => format!(" after {}", symbol(observations, traces, previous)),
+            };
+            match next {
+                Symbol::FAILED => format!("{now} of the spans of {of} in {asset} fail{after}, {before} before"),
+                Symbol::END => format!("{now} of the spans of {of} in {asset} end{after}, {before} before"),
+                next => {
+                    let next = symbol(observations, traces, next);
+                    format!("{now} of the spans of {of} in {asset} go on with {next}{after}, {before} before")
+                }
+            }
+        }
+        What::Slow { delayed, limit } => {
+            let limit = duration(limit);
+            match delayed {
+                Delayed::Own { asset: of, operation: work } => {
+                    let (of, work) = (asset(of), operation(work));
+                    format!("{now} of the spans of {work} in {of} take more than {limit} themselves, {before} before")
+                }
+                Delayed::Call { caller, callee, operation: work } => {
+                    let (caller, callee, work) = (asset(caller), asset(callee), operation(work));
+                    format!(
+                        "{now} of the calls of {work} from {caller} to {callee} take more than {limit} on the way, {before} before"
+                    )
+                }
+                Delayed::Edge { caller, callee } => {
+                    let (caller, callee) = (asset(caller), asset(callee));
+                    format!(
+                        "{now} of the calls from {caller} to {callee} take more than {limit} on the way, {before} before"
+                    )
+                }
+            }
+        }
+    }
+}
+
+fn symbol(observations: &Observations, traces: &Traces, symbol: Symbol) -> String {
+    if let Some(template) = symbol.as_template() {
+        let text = traces.templates.text(template);
+        let cut: String = text.chars().take(MOST_CHARACTERS).collect();
+        return format!("the message '{cut}'");
+    }
+    match symbol.as_child() {
+        Some(child) => observations.operations.get(child as usize).cloned().unwrap_or_default(),
+        None => String::new(),
+    }
+}
+
+/// A value with three or four digits that matter.
+fn value(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 || value == 0.0 => format!("{value:.0}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent > 0.0 && percent < 10.0 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+}
+
+/// A duration in the unit that people would use.
+fn duration(nanos: u64) -> String {
+    let millis = nanos as f64 / 1e6;
+    match millis {
+        millis if millis >= 10_000.0 => format!("{:.0} s", millis / 1e3),
+        millis if millis >= 1_000.0 => format!("{:.1} s", millis / 1e3),
+        millis if millis >= 10.0 => format!("{millis:.0} ms"),
+        millis => format!("{millis:.1} ms"),
+    }
+}

@@ -1,0 +1,221 @@
+//! What came out, for people and for programs.
+
+use super::judge::{Alone, Case, Named, Quiet, Share, reliability};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+/// Everything asked and answered.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) cases: Vec<Case>,
+    pub(super) quiet: Vec<Quiet>,
+    /// By recording.
+    pub(super) alone: Vec<Alone>,
+}
+
+/// How often a group of faults was explained.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+struct Accuracy {
+    faults: usize,
+    ac1: Share,
+    ac3: Share,
+}
+
+impl Accuracy {
+    fn of<'a>(cases: impl Iterator<Item = &'a Case>) -> Self {
+        let (mut faults, mut first, mut third) = (0, 0, 0);
+        for case in cases {
+            faults += 1;
+            first += usize::from(case.rank == Some(1));
+            third += usize::from(case.rank.is_some_and(|rank| rank <= 3));
+        }
+        Self { faults, ac1: Share::of(first, faults), ac3: Share::of(third, faults) }
+    }
+}
+
+impl Report {
+    /// Score and rightness of every answer with a rank; at quiet times every answer is wrong.
+    pub(super) fn answers_of_rank(&self, rank: usize) -> Vec<(f64, bool)> {
+        let of = |answers: &[Named]| answers.get(rank - 1).filter(|answer| answer.asset.is_some()).cloned();
+        let answers = self.cases.iter().filter_map(|case| of(&case.answers));
+        let quiet = self.quiet.iter().filter_map(|quiet| of(&quiet.answers));
+        answers.chain(quiet).map(|answer| (answer.evidence_score, answer.right)).collect()
+    }
+
+    pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
+        match format {
+            Format::Table => print!("{}", self.table()),
+            Format::Json => println!("{}", serde_json::to_string_pretty(&self.json())?),
+        }
+        Ok(())
+    }
+
+    fn by_kind(&self) -> BTreeMap<&str, Accuracy> {
+        let mut kinds: BTreeMap<&str, Vec<&Case>> = BTreeMap::new();
+        for case in &self.cases {
+            kinds.entry(&case.kind).or_default().push(case);
+        }
+        kinds.into_iter().map(|(kind, cases)| (kind, Accuracy::of(cases.into_iter()))).collect()
+    }
+
+    /// Brier score and calibration error of the first answers.
+    fn reliability(&self) -> Option<(f64, f64)> {
+        let first = |answers: &[Named]| {
+            let answer = answers.first()?;
+            Some((f64::from(answer.confidence?), answer.right))
+        };
+        let cases = self.cases.iter().filter_map(|case| first(&case.answers));
+        let quiet = self.quiet.iter().filter_map(|quiet| first(&quiet.answers));
+        reliability(&cases.chain(quiet).collect::<Vec<_>>())
+    }
+
+    fn quiet_kept(&self) -> (usize, usize) {
+        let none = self.quiet.iter().filter(|quiet| quiet.answers.is_empty()).count();
+        let sure =
+            |quiet: &&Quiet| quiet.answers.iter().any(|answer| answer.confidence.is_some_and(|sure| sure >= 0.5));
+        (none, self.quiet.len() - self.quiet.iter().filter(sure).count())
+    }
+
+    fn alone(&self) -> Option<Alone> {
+        self.alone.iter().copied().reduce(Alone::plus)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.cases.iter().map(|case| case.seconds).sum::<f64>() / self.cases.len().max(1) as f64
+    }
+
+    fn table(&self) -> String {
+        let mut lines = vec![format!("{:<18} {:>6}   {:<22} {:<22}", "kind", "faults", "AC@1", "AC@3")];
+        let line = |name: &str, accuracy: &Accuracy| {
+            let share = |share: Share| {
+                let percent = |value: f64| value * 100.0;
+                format!("{:>5.1}% ({:.1} to {:.1})", percent(share.share), percent(share.low), percent(share.high))
+            };
+            let line =
+                format!("{name:<18} {:>6}   {:<22} {:<22}", accuracy.faults, share(accuracy.ac1), share(accuracy.ac3));
+            line.trim_end().to_owned()
+        };
+        lines.extend(self.by_kind().iter().map(|(kind, accuracy)| line(kind, accuracy)));
+        lines.push(line("all", &Accuracy::of(self.cases.iter())));
+        lines.push(String::new());
+        lines.push(format!("{:.2} s for an answer on average", self.seconds()));
+        if let Some((brier, error)) = self.reliability() {
+            lines.push(format!("confidence of first answers: Brier score {brier:.3}, calibration error {error:.3}"));
+        }
+        if !self.quiet.is_empty() {
+            let (none, unsure) = self.quiet_kept();
+            let all = self.quiet.len();
+            lines.push(format!(
+                "times without a fault: {none} of {all} answered with no cause, {unsure} of {all} with none or a confidence below 0.5"
+            ));
+        }
+        if let Some(alone) = self.alone() {
+            let Alone { faults, found, right, incidents, others } = alone;
+            lines.push(format!(
+                "without being told when: {found} of {faults} faults found, {right} with their cause; {others} of {incidents} incidents at no fault's time"
+            ));
+        }
+        lines.extend(self.failing());
+        lines.join("\n") + "\n"
+    }
+
+    /// What was not named first, and what was instead.
+    fn failing(&self) -> Vec<String> {
+        let failing: Vec<&Case> = self.cases.iter().filter(|case| case.rank != Some(1)).collect();
+        if failing.is_empty() {
+            return Vec::new();
+        }
+        let mut lines = vec![String::new(), "Not named first:".to_owned()];
+        for case in failing {
+            let rank = case.rank.map_or("not named".to_owned(), |rank| format!("named as number {rank}"));
+            lines.push(format!("  {}, {} at {}: {}, {rank}", case.source, case.kind, case.from, case.cause));
+            let instead = case.answers.iter().take(3).map(told);
+            lines.push(format!("    instead: {}", instead.collect::<Vec<_>>().join(", ")));
+            lines.push(format!("    {}", case.explanation));
+        }
+        lines
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let (none, unsure) = self.quiet_kept();
+        let reliability = self.reliability();
+        json!({
+            "by_kind": self.by_kind(),
+            "all": Accuracy::of(self.cases.iter()),
+            "seconds_mean": self.seconds(),
+            "brier": reliability.map(|(brier, _)| brier),
+            "calibration_error": reliability.map(|(_, error)| error),
+            "quiet": { "windows": self.quiet.len(), "none": none, "none_or_unsure": unsure, "answers": self.quiet },
+            "without_times": self.alone(),
+            "cases": self.cases,
+        })
+    }
+}
+
+fn told(answer: &Named) -> String {
+    let asset = answer.asset.as_deref().unwrap_or("no cause found");
+    match answer.confidence {
+        Some(confidence) => format!("{asset} ({}, {confidence:.2})", answer.kind),
+        None => asset.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(asset: &str, right: bool) -> Named {
+        Named { asset: Some(asset.to_owned()), kind: "errors", confidence: Some(0.8), evidence_score: 3.0, right }
+    }
+
+    fn case(kind: &str, rank: Option<usize>, answers: Vec<Named>) -> Case {
+        Case {
+            source: "shop".into(),
+            kind: kind.into(),
+            from: "2026-01-01T00:00:00.000Z".into(),
+            to: "2026-01-01T00:03:00.000Z".into(),
+            cause: "cart".into(),
+            rank,
+            seconds: 0.5,
+            answers,
+            explanation: "why".into(),
+        }
+    }
+
+    #[test]
+    fn a_report_counts_by_kind_and_tells_what_was_answered_instead() {
+        let cases = vec![
+            case("cpu", Some(1), vec![answer("cart", true)]),
+            case("cpu", Some(2), vec![answer("mail", false), answer("cart", true)]),
+            case("errors", None, vec![answer("mail", false)]),
+        ];
+        let quiet = vec![
+            Quiet { source: "shop".into(), from: String::new(), to: String::new(), answers: Vec::new() },
+            Quiet { source: "shop".into(), from: String::new(), to: String::new(), answers: vec![answer("x", false)] },
+        ];
+        let alone = Alone { faults: 3, found: 2, right: 1, incidents: 4, others: 1 };
+        let report = Report { cases, quiet, alone: vec![alone] };
+        let table = report.table();
+        for expected in [
+            "cpu                     2    50.0% (9.5 to 90.5)   100.0% (34.2 to 100.0)",
+            "all                     3    33.3% (6.1 to 79.2)    66.7% (20.8 to 93.9)",
+            "times without a fault: 1 of 2 answered with no cause, 1 of 2 with none",
+            "without being told when: 2 of 3 faults found, 1 with their cause; 1 of 4 incidents at no fault's time",
+            "shop, cpu at 2026-01-01T00:00:00.000Z: cart, named as number 2",
+            "instead: mail (errors, 0.80), cart (errors, 0.80)",
+            "shop, errors at 2026-01-01T00:00:00.000Z: cart, not named",
+        ] {
+            assert!(table.contains(expected), "{expected}\nin\n{table}");
+        }
+        assert_eq!(report.answers_of_rank(1), [(3.0, true), (3.0, false), (3.0, false), (3.0, false)]);
+        assert_eq!(report.answers_of_rank(2), [(3.0, true)]);
+        let json = report.json();
+        assert_eq!((json["all"]["faults"].as_u64(), json["quiet"]["none"].as_u64()), (Some(3), Some(1)));
+    }
+}
