@@ -5,6 +5,7 @@ use super::shape::{hypertable, unsupported};
 use crate::cache::signature::is_mergeable;
 use crate::engine::{QueryOptions, planning_state};
 use crate::error::{QueryError, SqlState};
+use crate::functions::percentile;
 use crate::naming;
 use crate::provider::information_schema::DATABASE;
 use crate::provider::user_columns::PUBLIC;
@@ -210,7 +211,7 @@ fn not_mergeable(aggregate: &Aggregate) -> Vec<String> {
         if let Expr::AggregateFunction(AggregateFunction { func, params }) = bare(expr)
             && !is_mergeable(func.name(), params.distinct)
         {
-            let name = func.name();
+            let name = if func.name() == percentile::NAME { "percentile_cont" } else { func.name() };
             names.insert(if params.distinct { format!("{name}(DISTINCT)") } else { name.to_owned() });
         }
     }

@@ -174,6 +174,11 @@ impl Shop {
     }
 
     pub(super) async fn values(&self, tenant: &TenantId, values: &[f64]) {
+        self.values_before(tenant, 0, values).await;
+    }
+
+    /// The same, so many minutes before.
+    pub(super) async fn values_before(&self, tenant: &TenantId, minutes: i64, values: &[f64]) {
         let series = Series {
             id: SeriesId(42),
             asset_id: "checkout".to_owned(),
@@ -184,7 +189,7 @@ impl Shop {
         };
         let point = |value: &f64| MetricPoint {
             series: 0,
-            timestamp: UnixNanos(self.start.0 + 1_000),
+            timestamp: UnixNanos(self.start.0 + 1_000 - minutes * 60_000_000_000),
             start: UnixNanos(0),
             cumulative: false,
             value: PointValue::Number(*value),
