@@ -37,7 +37,7 @@ use crate::error::CorrelatorError;
 use crate::functions::scan::Range;
 use arrow::array::{
     ArrayRef, FixedSizeBinaryBuilder, Float32Array, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
-    StringViewArray, TimestampMicrosecondArray,
+    StringArray, StringViewArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
@@ -84,6 +84,13 @@ impl<R> Columns<'_, R> {
         Arc::new(ListArray::new(id_item(), offsets, items, None))
     }
 
+    /// Lists of texts, none of them null.
+    fn text_lists<'t>(&'t self, of: impl Fn(&'t R) -> &'t [String]) -> ArrayRef {
+        let offsets = OffsetBuffer::from_lengths(self.0.iter().map(|row| of(row).len()));
+        let texts: StringArray = self.0.iter().flat_map(|row| of(row).iter().map(Some)).collect();
+        Arc::new(ListArray::new(text_item(), offsets, Arc::new(texts), None))
+    }
+
     fn int32s(&self, of: impl Fn(&R) -> i32) -> ArrayRef {
         Arc::new(Int32Array::from_iter_values(self.0.iter().map(of)))
     }
@@ -115,6 +122,14 @@ fn id_field(name: &str, nullable: bool) -> Field {
 
 fn id_item() -> FieldRef {
     Arc::new(id_field("item", true))
+}
+
+fn text_item() -> FieldRef {
+    Arc::new(Field::new_list_field(DataType::Utf8, true))
+}
+
+fn text_list_field(name: &str) -> Field {
+    Field::new(name, DataType::List(text_item()), false)
 }
 
 fn id_list_field(name: &str) -> Field {

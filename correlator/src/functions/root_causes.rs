@@ -7,7 +7,7 @@ use super::{Columns, batch, id_list_field, text_field, window};
 use crate::confidence::confidence;
 use crate::error::CorrelatorError;
 use crate::functions::scan::Range;
-use crate::method::causes::{self, Question};
+use crate::method::causes::{self, Answer, Question};
 use crate::observe::{Observed, with_observed};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -94,11 +94,10 @@ pub fn find_root_causes(
 /// The answer from what was read.
 pub(crate) fn ranked(observed: &Observed, window: Range) -> Vec<Cause> {
     let seen = &observed.observations;
-    let question =
-        Question { from: window.from, to: window.to, baseline_from: observed.baseline_from, quiet_except: Vec::new() };
-    let found = causes::root_causes(seen, &question);
+    let question = Question { from: window.from, to: window.to, baseline_from: observed.baseline_from };
+    let Answer { causes, uncounted } = causes::root_causes(seen, &question);
     let mut ranks: Vec<Cause> = (1..)
-        .zip(found.into_iter().take(MOST))
+        .zip(causes.into_iter().take(MOST))
         .map(|(rank, cause)| Cause {
             rank,
             asset: seen.assets.get(cause.asset as usize).cloned(),
@@ -116,6 +115,11 @@ pub(crate) fn ranked(observed: &Observed, window: Range) -> Vec<Cause> {
     }
     if let Some(limits) = limits(observed, window) {
         ranks[0].explanation.push_str(&limits);
+    }
+    if uncounted > 0 {
+        ranks[0]
+            .explanation
+            .push_str(&format!(" ({uncounted} steps and delays were too many different ones to count.)"));
     }
     ranks
 }

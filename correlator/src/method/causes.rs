@@ -18,7 +18,7 @@ const RARE: f64 = 0.05;
 const CHANGE_REACH: i64 = 300_000_000_000;
 
 /// Which window is asked about, and what it is compared with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Question {
     /// Start of the window.
     pub from: UnixNanos,
@@ -26,8 +26,6 @@ pub(crate) struct Question {
     pub to: UnixNanos,
     /// The baseline is `[baseline_from, from)`; an hour serves well.
     pub baseline_from: UnixNanos,
-    /// Stretches of the baseline that are left out of it, such as earlier incidents; half-open.
-    pub quiet_except: Vec<(UnixNanos, UnixNanos)>,
 }
 
 /// What kind of evidence speaks most for a cause.
@@ -77,12 +75,22 @@ pub(crate) struct RootCause {
     pub explanation: String,
 }
 
-/// The causes of what is different in the question's window, the likeliest first; empty when nothing stands out.
-pub(crate) fn root_causes(observations: &Observations, question: &Question) -> Vec<RootCause> {
+/// The answer to a question.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Answer {
+    /// The likeliest first; empty when nothing stands out.
+    pub(crate) causes: Vec<RootCause>,
+    /// Steps and delays that were too many to be counted.
+    pub(crate) uncounted: u64,
+}
+
+/// The causes of what is different in the question's window.
+pub(crate) fn root_causes(observations: &Observations, question: &Question) -> Answer {
     let mut study = Study::of(observations, question);
     study.except_incidents();
     let shown = study.shown(&(study.slots.window..study.slots.end));
-    shown.by_asset().into_iter().map(|charges| cause(&study, &shown, charges)).collect()
+    let causes = shown.by_asset().into_iter().map(|charges| cause(&study, &shown, charges)).collect();
+    Answer { causes, uncounted: study.uncounted() }
 }
 
 /// The cause that charges against one asset, the heaviest first, make.

@@ -91,10 +91,12 @@ impl Delays {
         delays
     }
 
-    /// Learns from the quiet slots what is slow.
+    /// Learns what is slow from the slots that are a baseline of the assets concerned.
     pub(super) fn learn(&mut self, slots: &Slots) {
         for series in &mut self.series {
-            (series.limit, series.median) = slow(series.values.iter().filter(|value| slots.is_quiet(value.slot)));
+            let assets = series.delayed.assets();
+            let baseline = series.values.iter().filter(|value| slots.is_quiet_for(assets, value.slot));
+            (series.limit, series.median) = slow(baseline);
         }
     }
 }

@@ -21,6 +21,35 @@ pub(super) fn kind(traces: &Traces, finding: &Finding) -> CauseKind {
     }
 }
 
+/// What speaks against an asset in a few words, as the title of an incident.
+pub(super) fn title(study: &Study<'_>, shown: &Shown, proof: Proof) -> String {
+    let seen = study.observations;
+    let name = |names: &[String], index: u32| names.get(index as usize).cloned().unwrap_or_default();
+    let (asset, operation) = (|index| name(&seen.assets, index), |index| name(&seen.operations, index));
+    let finding = match proof {
+        Proof::Finding(finding) => &shown.findings[finding as usize],
+        Proof::Shift(shift) => {
+            let shift = &shown.shifts[shift as usize];
+            return format!("{} of {} left its range", name(&seen.metrics, shift.metric), asset(shift.asset));
+        }
+    };
+    match finding.what {
+        What::Step { context, .. } => {
+            let verb = match kind(&study.traces, finding) {
+                CauseKind::Errors => "fails",
+                _ => "does something else",
+            };
+            format!("{} in {} {verb}", operation(context.operation), asset(context.asset))
+        }
+        What::Slow { delayed: Delayed::Own { asset: of, operation: work }, .. } => {
+            format!("{} in {} is slow", operation(work), asset(of))
+        }
+        What::Slow { delayed: Delayed::Call { caller, callee, .. } | Delayed::Edge { caller, callee }, .. } => {
+            format!("calls from {} to {} are slow", asset(caller), asset(callee))
+        }
+    }
+}
+
 /// What speaks against an asset as one sentence with figures.
 pub(super) fn sentence(study: &Study<'_>, shown: &Shown, proof: Proof) -> String {
     match proof {

@@ -27,6 +27,16 @@ pub(super) struct Finding {
     pub(super) relevance: f64,
 }
 
+impl What {
+    /// The assets that it is about: both ends of a call.
+    pub(super) fn assets(&self) -> [u32; 2] {
+        match self {
+            Self::Step { context, .. } => [context.asset; 2],
+            Self::Slow { delayed, .. } => delayed.assets(),
+        }
+    }
+}
+
 /// Less than this is no evidence: of what is looked at, one in fifteen reaches it by chance.
 pub(super) const LEAST_DEVIATE: f64 = 1.5;
 /// Occurrences of a context in the baseline that are enough to know what follows.

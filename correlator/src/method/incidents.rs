@@ -2,9 +2,13 @@
 
 use super::blame::Proof;
 use super::causes::Question;
+use super::explanation::title;
 use super::observations::Observations;
 use super::study::Study;
 use whence_schema::{EventId, UnixNanos};
+
+/// The title of what stands out and speaks against nobody.
+const UNTITLED: &str = "something is different";
 
 /// A stretch of time in which something was wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,8 +19,12 @@ pub(crate) struct Incident {
     pub closed: UnixNanos,
     /// How far the worst of it is from what is usual, in standard deviations.
     pub severity: f64,
+    /// What is wrong, in a few words.
+    pub title: String,
     /// Index of the asset with the strongest evidence against it; `None` when nothing speaks against any.
     pub asset: Option<u32>,
+    /// Indexes of the assets in which something was different.
+    pub affected: Vec<u32>,
     /// The first event that shows the strongest evidence; `None` when that is a metric.
     pub first_symptom: Option<EventId>,
 }
@@ -25,10 +33,10 @@ pub(crate) struct Incident {
 /// nothing is found in the first minutes.
 pub(crate) fn incidents(observations: &Observations, from: UnixNanos, to: UnixNanos) -> Vec<Incident> {
     // All of it is baseline to the question: the window after it is empty.
-    let question = Question { from: to, to, baseline_from: from, quiet_except: Vec::new() };
+    let question = Question { from: to, to, baseline_from: from };
     let mut study = Study::of(observations, &question);
     let mut incidents = Vec::new();
-    for run in study.runs(study.slots.end) {
+    for run in study.runs() {
         let shown = study.shown(&run.slots);
         study.except_suspects(&shown, &run.slots);
         let strongest = shown.by_asset().first().map(|charges| charges[0]);
@@ -40,7 +48,9 @@ pub(crate) fn incidents(observations: &Observations, from: UnixNanos, to: UnixNa
             opened: study.slots.start(run.slots.start).max(from),
             closed: study.slots.start(run.slots.end).min(to),
             severity: run.deviate,
+            title: strongest.map_or_else(|| UNTITLED.to_owned(), |charge| title(&study, &shown, charge.proof)),
             asset: strongest.map(|charge| charge.asset),
+            affected: shown.assets(),
             first_symptom: first_symptom.map(|span| study.traces.spans[span as usize].id()),
         });
     }

@@ -74,8 +74,9 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// The runs of slots before `end` that stand out.
-pub(super) fn runs(steps: &Steps, delays: &Delays, slots: &Slots, end: u32) -> Vec<Run> {
+/// The runs of slots of the baseline that stand out.
+pub(super) fn runs(steps: &Steps, delays: &Delays, slots: &Slots) -> Vec<Run> {
+    let end = slots.window;
     let mut all = Vec::new();
     let mut counts = Vec::new();
     for step in 0..steps.steps.len() {
@@ -86,7 +87,7 @@ pub(super) fn runs(steps: &Steps, delays: &Delays, slots: &Slots, end: u32) -> V
         series.slots(&mut counts);
         all.push(Counted::new(&counts, &DELAY));
     }
-    let mut loud: Vec<bool> = (0..end).map(|slot| !slots.is_quiet(slot)).collect();
+    let mut loud = vec![false; end as usize];
     let mut deviates = vec![0.0_f64; end as usize];
     for slot in 0..end {
         let (mut short, mut long) = (0.0_f64, 0.0_f64);

@@ -143,7 +143,7 @@ mod tests {
         let at = |slot: usize| UnixNanos(slot as i64 * 30_000_000_000);
         let window = values.len() - 6;
         let to = at(values.len());
-        let slots = Slots::of(&Question { from: at(window), to, baseline_from: at(0), quiet_except: Vec::new() });
+        let slots = Slots::of(&Question { from: at(window), to, baseline_from: at(0) });
         let point = |(slot, value): (usize, &f64)| PointSeen { time: at(slot), asset: 0, metric: 0, value: *value };
         let observations =
             Observations { points: values.iter().enumerate().map(point).collect(), ..Default::default() };

@@ -16,8 +16,6 @@ pub(super) struct Slots {
     pub(super) window: u32,
     /// Number after the last slot of the window.
     pub(super) end: u32,
-    /// By slot: true where it belongs to the baseline.
-    quiet: Vec<bool>,
     /// Slots that are no baseline of an asset, since it was at fault in them.
     excepted: Vec<(u32, Range<u32>)>,
     to: UnixNanos,
@@ -30,19 +28,7 @@ impl Slots {
         let window = slots_in(before);
         let origin = question.from.0 - window * SLOT_NANOS;
         let length = slots_in(question.to.0.saturating_sub(question.from.0).max(0));
-        let quiet = |slot: i64| {
-            let begin = origin + slot * SLOT_NANOS;
-            let excepted = |(from, to): &(UnixNanos, UnixNanos)| from.0 < begin + SLOT_NANOS && to.0 > begin;
-            slot < window && !question.quiet_except.iter().any(excepted)
-        };
-        Self {
-            origin,
-            window: window as u32,
-            end: (window + length) as u32,
-            quiet: (0..window + length).map(quiet).collect(),
-            excepted: Vec::new(),
-            to: question.to,
-        }
+        Self { origin, window: window as u32, end: (window + length) as u32, excepted: Vec::new(), to: question.to }
     }
 
     /// The slot of an instant; `None` outside of baseline and window.
@@ -56,15 +42,15 @@ impl Slots {
         UnixNanos(self.origin + i64::from(slot) * SLOT_NANOS)
     }
 
-    /// True for slots of the baseline that are not excepted.
-    pub(super) fn is_quiet(&self, slot: u32) -> bool {
-        self.quiet.get(slot as usize).copied().unwrap_or(false)
+    /// True for slots of the baseline.
+    pub(super) fn is_before(&self, slot: u32) -> bool {
+        slot < self.window
     }
 
-    /// True for slots of the baseline that are not excepted, for one of these assets or for all.
+    /// True for slots that are a baseline of both assets.
     pub(super) fn is_quiet_for(&self, assets: [u32; 2], slot: u32) -> bool {
         let excepted = |(asset, range): &(u32, Range<u32>)| assets.contains(asset) && range.contains(&slot);
-        self.is_quiet(slot) && !self.excepted.iter().any(excepted)
+        self.is_before(slot) && !self.excepted.iter().any(excepted)
     }
 
     /// Takes slots out of the baseline of one asset.
@@ -82,15 +68,14 @@ fn slots_in(nanos: i64) -> i64 {
 mod tests {
     use super::*;
 
-    fn slots(from: i64, to: i64, baseline_from: i64, except: &[(i64, i64)]) -> Slots {
+    fn slots(from: i64, to: i64, baseline_from: i64) -> Slots {
         let at = |seconds: i64| UnixNanos(seconds * 1_000_000_000);
-        let quiet_except = except.iter().map(|(from, to)| (at(*from), at(*to))).collect();
-        Slots::of(&Question { from: at(from), to: at(to), baseline_from: at(baseline_from), quiet_except })
+        Slots::of(&Question { from: at(from), to: at(to), baseline_from: at(baseline_from) })
     }
 
     #[test]
     fn the_window_begins_with_a_slot_and_ends_where_it_was_asked_to() {
-        let slots = slots(100, 140, 0, &[]);
+        let slots = slots(100, 140, 0);
         assert_eq!((slots.window, slots.end), (4, 6));
         let at = |seconds: i64| slots.at(UnixNanos(seconds * 1_000_000_000));
         assert_eq!(
@@ -98,13 +83,12 @@ mod tests {
             [None, Some(0), Some(3), Some(4), Some(5), None]
         );
         assert_eq!(slots.start(4), UnixNanos(100_000_000_000));
-        assert!(!slots.is_quiet(4), "the window is no baseline");
+        assert_eq!([slots.is_before(3), slots.is_before(4)], [true, false], "the window is no baseline");
     }
 
     #[test]
-    fn excepted_slots_are_not_quiet_for_all_or_for_one() {
-        let mut slots = slots(120, 180, 0, &[(35, 40)]);
-        assert_eq!([0, 1, 2].map(|slot| slots.is_quiet(slot)), [true, false, true]);
+    fn excepted_slots_are_no_baseline_of_one_asset() {
+        let mut slots = slots(120, 180, 0);
         slots.except(7, 2..4);
         assert_eq!([slots.is_quiet_for([7, 1], 2), slots.is_quiet_for([1, 1], 2)], [false, true]);
         assert!(slots.is_quiet_for([7, 7], 0));
@@ -112,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_window_without_length_or_before_its_baseline_has_no_slots() {
-        assert_eq!(slots(60, 60, 0, &[]).end, 2);
-        assert_eq!(slots(60, 0, 120, &[]).end, 0);
+        assert_eq!(slots(60, 60, 0).end, 2);
+        assert_eq!(slots(60, 0, 120).end, 0);
     }
 }

@@ -38,6 +38,15 @@ pub(super) struct Shown {
 }
 
 impl Shown {
+    /// The assets in which something is different, in the order of their numbers.
+    pub(super) fn assets(&self) -> Vec<u32> {
+        let of_findings = self.findings.iter().flat_map(|finding| finding.what.assets());
+        let mut assets: Vec<u32> = of_findings.chain(self.shifts.iter().map(|shift| shift.asset)).collect();
+        assets.sort_unstable();
+        assets.dedup();
+        assets
+    }
+
     /// The charges against each asset, the asset with the heaviest charge first.
     pub(super) fn by_asset(&self) -> Vec<&[Charge]> {
         let mut accused: Vec<&[Charge]> = self.charges.chunk_by(|a, b| a.asset == b.asset).collect();
@@ -52,16 +61,21 @@ impl<'a> Study<'a> {
         let traces = Traces::of(observations);
         let slots = Slots::of(question);
         // An asset whose logs begin with the window says nothing by what it logs.
-        let in_baseline = |log: &&LogSeen| slots.at(log.time).is_some_and(|slot| slots.is_quiet(slot));
+        let in_baseline = |log: &&LogSeen| slots.at(log.time).is_some_and(|slot| slots.is_before(slot));
         let logging: HashSet<u32> = observations.logs.iter().filter(in_baseline).map(|log| log.asset).collect();
         let steps = Steps::count(&traces, &slots, |asset| !logging.contains(&asset));
         let delays = Delays::of(&traces, &slots);
         Self { observations, traces, steps, delays, points: sorted(observations), slots }
     }
 
-    /// The runs of slots before `end` that stand out.
-    pub(super) fn runs(&self, end: u32) -> Vec<Run> {
-        runs(&self.steps, &self.delays, &self.slots, end)
+    /// Steps and delays that were too many to be counted.
+    pub(super) fn uncounted(&self) -> u64 {
+        self.steps.dropped + self.delays.dropped
+    }
+
+    /// The runs of slots of the baseline that stand out.
+    pub(super) fn runs(&self) -> Vec<Run> {
+        runs(&self.steps, &self.delays, &self.slots)
     }
 
     /// What a window shows against the baseline before it.
@@ -83,7 +97,7 @@ impl<'a> Study<'a> {
     /// Takes earlier incidents out of the baseline of those assets that may have caused them: what they did then is no
     /// measure, and if they do it again it is new. To others it is a measure of how they suffer.
     pub(super) fn except_incidents(&mut self) {
-        for run in self.runs(self.slots.window) {
+        for run in self.runs() {
             let shown = self.shown(&run.slots);
             self.except_suspects(&shown, &run.slots);
         }

@@ -190,7 +190,8 @@ fn an_incident_is_found_without_being_told_when_and_another_tenant_has_none() {
     let find = |tenant: &TenantId| find_incidents(&snapshot(&events), tenant, WINDOW.from, WINDOW.to).unwrap();
     let found = find(&TenantId::default());
     let [incident] = &found[..] else { panic!("{found:?}") };
-    assert_eq!(incident.asset.as_deref(), Some("cart"));
+    assert_eq!((incident.asset.as_deref(), incident.affected.as_slice()), (Some("cart"), &["cart".to_owned()][..]));
+    assert!(incident.title.ends_with("in cart fails"), "{incident:?}");
     let second = |time: UnixNanos| (time.0 - FROM) / SECOND;
     assert!((90..=150).contains(&second(incident.opened)), "{incident:?}");
     assert!((210..=300).contains(&second(incident.closed)), "{incident:?}");
