@@ -25,6 +25,7 @@ mod gap_fill;
 mod group_runs;
 mod kept_plans;
 mod lateral;
+mod leaf;
 mod link_times;
 mod memory;
 mod metric_parts;

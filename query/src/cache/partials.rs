@@ -51,8 +51,7 @@ impl PhysicalOptimizerRule for KeepPartials {
 impl KeepPartials {
     /// What takes the place of the first step of an aggregation.
     fn partial(&self, aggregate: &AggregateExec, partitions: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let unordered = *aggregate.input_order_mode() == InputOrderMode::Linear;
-        if !unordered || aggregate.limit_options().is_some() {
+        if !is_unordered(aggregate) || aggregate.limit_options().is_some() {
             return Ok(None);
         }
         let Ok(computation) = signature::of_aggregate(aggregate) else { return Ok(None) };
@@ -123,6 +122,17 @@ fn first_step(
         Some(runs) => Arc::new(runs),
         None => Arc::new(step),
     })
+}
+
+/// Whether an aggregation makes no use of the order of its rows. That by groups with a single value (a tenant's id) is none.
+fn is_unordered(aggregate: &AggregateExec) -> bool {
+    let (rows, groups) = (aggregate.input().equivalence_properties(), aggregate.group_expr().expr());
+    let is_single = |group: &usize| groups.get(*group).is_some_and(|(expr, _)| rows.is_expr_constant(expr).is_some());
+    match aggregate.input_order_mode() {
+        InputOrderMode::Linear => true,
+        InputOrderMode::PartiallySorted(by) => by.iter().all(is_single),
+        InputOrderMode::Sorted => (0..groups.len()).all(|group| is_single(&group)),
+    }
 }
 
 /// Columns of what the first step gives.

@@ -283,9 +283,7 @@ async fn aggregates_over_metrics_meet_the_parts_of_rows_where_that_comes_to_the_
     shop.store.flush().await.unwrap();
     let all = "SELECT sum(count), min(min_value), max(max_value) FROM metrics_hourly";
     assert_eq!(ask(&session, all).await.unwrap(), ["131|0|100"]);
-    let by_hour = "SELECT time_bucket('1 hour', timestamp), sum(value_count) FROM metrics GROUP BY 1";
-    let first = ask(&session, by_hour).await.unwrap();
     let hits = shop.engine.cache_statistics().memory_hits;
-    assert_eq!(ask(&session, by_hour).await.unwrap().len(), first.len());
+    assert_eq!(ask(&session, all).await.unwrap(), ["131|0|100"]);
     assert!(shop.engine.cache_statistics().memory_hits > hits, "{:?}", shop.engine.cache_statistics());
 }
