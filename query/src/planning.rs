@@ -106,5 +106,14 @@ async fn plan_in(state: &SessionState, mut ast: Statement) -> Result<LogicalPlan
     let plan = state.statement_to_plan(PlannedStatement::Statement(Box::new(ast))).await?;
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     read_only.verify_plan(&plan)?;
-    Ok(fill(unfold(plan)?)?)
+    Ok(typed_as_one(state, fill(unfold(plan)?)?))
+}
+
+/// The engine gives a union the types of its first part until it is analysed, and clients are told of types before.
+fn typed_as_one(state: &SessionState, plan: LogicalPlan) -> LogicalPlan {
+    if !plan.exists(|part| Ok(matches!(part, LogicalPlan::Union(_)))).unwrap_or_default() {
+        return plan;
+    }
+    // What cannot be analysed, such as a parameter without a type, is refused when it is run.
+    state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {}).unwrap_or(plan)
 }
