@@ -1,7 +1,8 @@
-//! The control database: ledger, assets, API keys, continuous aggregates and the state that goes with a log offset, in
-//! SQLite.
+//! The control database: ledger, assets, API keys, continuous aggregates, incidents and log templates, and the state that
+//! goes with a log offset, in SQLite.
 
 mod aggregates;
+mod incidents;
 mod keys;
 mod packed;
 pub(crate) mod removals;
@@ -23,12 +24,13 @@ use whence_schema::{RequestDigest, Signal, TenantId, UnixNanos};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Every version of the schema, oldest first. An applied one is never edited: its checksum is remembered.
-const MIGRATIONS: [(i64, &str); 5] = [
+const MIGRATIONS: [(i64, &str); 6] = [
     (1, include_str!("control/0001_initial.sql")),
     (2, include_str!("control/0002_restore.sql")),
     (3, include_str!("control/0003_removals.sql")),
     (4, include_str!("control/0004_access.sql")),
     (5, include_str!("control/0005_aggregates.sql")),
+    (6, include_str!("control/0006_incidents.sql")),
 ];
 
 /// The open database.
@@ -288,11 +290,14 @@ impl Control {
         for (key, counts) in ledger {
             save_counts(&mut transaction, key, counts).await?;
         }
-        sqlx::query("DELETE FROM asset WHERE created_at > ?").bind(at.0).execute(&mut *transaction).await?;
-        sqlx::query("DELETE FROM continuous_aggregate WHERE created_at > ?")
-            .bind(at.0)
-            .execute(&mut *transaction)
-            .await?;
+        for sql in [
+            "DELETE FROM asset WHERE created_at > ?",
+            "DELETE FROM continuous_aggregate WHERE created_at > ?",
+            "DELETE FROM incident WHERE created_at > ?",
+            "DELETE FROM log_template WHERE created_at > ?",
+        ] {
+            sqlx::query(sql).bind(at.0).execute(&mut *transaction).await?;
+        }
         sqlx::query("DELETE FROM state WHERE name = ?").bind(CORRELATOR).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())

@@ -3,7 +3,8 @@
 //! ```text
 //! 1 begin   other jobs on chunks end; the log begins a new segment, and what is in memory is committed, all in one seal:
 //!           every row appended before is in a chunk now, and no log segment holds its request
-//! 2 links   correlations that name rows to be erased go first: while the rows are there, they can be found again
+//! 2 links   correlations that name rows to be erased go first, and incidents and log templates that may tell of them:
+//!           while the rows are there, they can be found again
 //! 3 rows    each chunk that holds some is written anew without them; the old file is deleted at once
 //! 4 end     every other file that is not in a table is deleted, the control database is written anew
 //! 5 prove   all chunks are read again
@@ -14,13 +15,14 @@
 //!
 //! What stays: the counts in the ledger, in which erased rows are accounted for; and digests (hashes) of requests of the
 //! last half hour of serving, so that a client that sends an erased request again does not bring its rows back. A link
-//! that is found later may name the id of an erased event.
+//! that is found later may name the id of an erased event. What goes of incidents and log templates: `incidents.rs`.
 
 use crate::chunk::file::Place;
 use crate::chunk::join::{count_chunk, read_columns};
 use crate::chunk::merge::{Merged, Selection, Without, merge};
 use crate::control::removals::{Reason, Removal};
 use crate::flush::{Request, blocking};
+use crate::incidents::ErasedAssets;
 use crate::replace::{Farewell, Replacement, discard, removal_path, without_minutes};
 use crate::{Chunk, Disk, Snapshot, StorageError, Store};
 use arrow::array::{Array, AsArray, BooleanArray};
@@ -33,7 +35,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use whence_schema::tables::{correlations, events, metrics};
-use whence_schema::{EventId, RequestDigest, SeriesId, SpanId, Table, TenantId, TraceId};
+use whence_schema::{BUCKET_NANOS, EventId, RequestDigest, SeriesId, SpanId, Table, TenantId, TraceId, UnixNanos};
 
 /// Ids of erased rows whose links are looked for at a time, 16 bytes each.
 const IDS_AT_A_TIME: usize = 1 << 20;
@@ -46,7 +48,7 @@ pub type RowCondition = Arc<dyn Fn(&RecordBatch) -> Result<BooleanArray, String>
 pub struct Erasure {
     /// Whose rows.
     pub tenant: TenantId,
-    /// Of which table; `None` is everything of the tenant, its assets and series included.
+    /// Of which table; `None` is everything of the tenant: its assets, series, incidents and log templates included.
     pub table: Option<Table>,
     /// Which of the table's rows; `None` is all of them.
     pub condition: Option<RowCondition>,
@@ -67,7 +69,7 @@ pub struct Erased {
     pub chunks: u64,
     /// Bytes of chunks and log that were freed.
     pub bytes: u64,
-    /// Rows found when everything was read again: 0, or not everything is erased.
+    /// Rows, incidents and log templates found when everything was read again: 0, or not everything is erased.
     pub remaining: u64,
 }
 
@@ -147,6 +149,7 @@ impl Store {
     pub async fn erase(&self, erasure: Erasure) -> Result<Erased, StorageError> {
         let store = self.clone();
         let task = tokio::spawn(async move {
+            let _nothing_is_concluded = store.conclusions().close(&erasure.tenant).await;
             let basis = store.ask_writer(|reply| Request::BeginErasing { tenant: erasure.forgotten(), reply }).await?;
             let (worker, work) = (store.clone(), erasure.clone());
             let outcome = tokio::spawn(async move { worker.erase_from(work, basis).await }).await;
@@ -156,7 +159,11 @@ impl Store {
             let ended = store.ask_writer(|reply| Request::EndErasing { tenant, result, reply }).await;
             let (mut erased, chunks) = outcome?;
             ended?;
-            erased.remaining = blocking("erase", move || remaining(&erasure, &chunks)).await?;
+            let kept = match erasure.forgotten() {
+                Some(tenant) => store.control().count_conclusions(&tenant).await?,
+                None => 0,
+            };
+            erased.remaining = kept + blocking("erase", move || remaining(&erasure, &chunks)).await?;
             Ok(erased)
         });
         task.await.map_err(|error| StorageError::Task(format!("erase: {error}")))?
@@ -166,6 +173,7 @@ impl Store {
     async fn erase_from(&self, erasure: Erasure, basis: Basis) -> Result<(Erased, [Vec<Arc<Chunk>>; 3]), StorageError> {
         let mut work = Work { store: self, tenant: erasure.tenant.clone(), basis, erased: Erased::default() };
         work.erased.bytes = work.basis.log_bytes;
+        self.erase_conclusions(&erasure).await?;
         if let Some(table) = erasure.leaves_links()
             && let Some(selection) = erasure.selection(table)
         {
@@ -189,22 +197,23 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Some chunks at a time: first the links that name their rows, then the rows.
+    /// Some chunks at a time: first the links that name their rows and what was concluded from them, then the rows.
     async fn erase_with_links(&mut self, table: Table, selection: &Selection) -> Result<(), StorageError> {
         let mut chunks: VecDeque<Arc<Chunk>> = self.basis.chunks[table as usize].clone().into();
         while !chunks.is_empty() {
-            let (mut ids, mut covered) = (HashSet::new(), Vec::new());
-            while ids.len() < IDS_AT_A_TIME
+            let (mut named, mut covered) = (Named::default(), Vec::new());
+            while named.ids.len() < IDS_AT_A_TIME
                 && let Some(chunk) = chunks.pop_front()
             {
                 let (read, selection) = (chunk.clone(), selection.clone());
-                ids.extend(blocking("erase", move || ids_of(table, &read, &selection)).await?);
+                named = blocking("erase", move || named.and(table, &read, &selection)).await?;
                 covered.push(chunk);
             }
-            if ids.is_empty() {
+            if named.assets.is_empty() {
                 continue;
             }
-            let (ids, tenant) = (Arc::new(ids), self.tenant.clone());
+            self.store.erase_conclusions_about(&self.tenant, &named.assets).await?;
+            let (ids, tenant) = (Arc::new(named.ids), self.tenant.clone());
             let naming: Selection = Arc::new(move |batch| Ok(and(&of_tenant(batch, &tenant), &naming(batch, &ids))?));
             let links = self.basis.chunks[Table::Correlations as usize].clone();
             self.erase_rows(Table::Correlations, links, &naming).await?;
@@ -288,19 +297,49 @@ fn without_rows(
     Ok(Some(merged))
 }
 
-/// Ids of the selected rows of a chunk.
-fn ids_of(table: Table, chunk: &Chunk, selection: &Selection) -> Result<Vec<EventId>, StorageError> {
-    let mut ids = Vec::new();
-    for batch in read_columns(chunk, &all_columns(table))? {
-        let batch = batch?;
-        let meant = selection(&batch)?;
-        let rows = (0..batch.num_rows()).filter(|row| meant.is_valid(*row) && meant.value(*row));
-        ids.extend(rows.filter_map(|row| match table {
-            Table::Metrics => metric_id(&batch, row),
-            _ => event_id(&batch, row),
-        }));
+/// By what other rows may name the selected ones.
+#[derive(Default)]
+struct Named {
+    ids: HashSet<EventId>,
+    assets: ErasedAssets,
+}
+
+impl Named {
+    /// With the selected rows of another chunk.
+    fn and(mut self, table: Table, chunk: &Chunk, selection: &Selection) -> Result<Self, StorageError> {
+        for batch in read_columns(chunk, &all_columns(table))? {
+            let batch = batch?;
+            let meant = selection(&batch)?;
+            for row in (0..batch.num_rows()).filter(|row| meant.is_valid(*row) && meant.value(*row)) {
+                self.ids.extend(match table {
+                    Table::Metrics => metric_id(&batch, row),
+                    _ => event_id(&batch, row),
+                });
+                self.name_asset(table, &batch, row);
+            }
+        }
+        Ok(self)
     }
-    Ok(ids)
+
+    fn name_asset(&mut self, table: Table, batch: &RecordBatch, row: usize) {
+        let (asset, lasted) = match table {
+            Table::Metrics => (metrics::column::ASSET_ID, BUCKET_NANOS),
+            _ => {
+                let durations = batch.column(events::column::DURATION_NS).as_primitive::<Int64Type>();
+                (events::column::ASSET_ID, if durations.is_valid(row) { durations.value(row) } else { 0 })
+            }
+        };
+        let asset = batch.column(asset).as_string_view().value(row);
+        let micros = batch.column(events::column::TIMESTAMP).as_primitive::<TimestampMicrosecondType>().value(row);
+        let from = UnixNanos(micros.saturating_mul(1_000));
+        let to = UnixNanos(from.0.saturating_add(999).saturating_add(lasted.max(0)));
+        match self.assets.get_mut(asset) {
+            Some((first, last)) => (*first, *last) = ((*first).min(from), (*last).max(to)),
+            None => {
+                self.assets.insert(asset.to_owned(), (from, to));
+            }
+        }
+    }
 }
 
 fn event_id(batch: &RecordBatch, row: usize) -> Option<EventId> {

@@ -12,6 +12,7 @@
 //!              -> log cut
 //!              -> small chunks joined, old ones dropped            (compaction.rs, retention.rs, disk_cap.rs)
 //!                    -> rows that leave counted, files deleted after a grace           (replace.rs)
+//! incidents, log templates -> SQLite                                                (incidents.rs)
 //! Snapshot  -> batches and chunks, to scan; find_spans, trace_rows, links, to look up (snapshot.rs, lookup.rs)
 //! restart   -> Recovery::run: the log behind the offset in SQLite, mapped again       (recovery.rs)
 //! ```
@@ -44,6 +45,7 @@ mod feed;
 mod files;
 mod flush;
 mod format;
+mod incidents;
 mod inventory;
 mod jobs;
 mod keyring;
@@ -77,6 +79,7 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use erase::{Erased, Erasure, RowCondition};
 pub use error::StorageError;
 pub use feed::{ArrivedEvents, NewEvents};
+pub use incidents::{Incident, LogTemplate};
 pub use jobs::{JobKind, JobRecord};
 pub use keyring::{
     AccessError, CreatedKey, Credentials, Grant, KeyId, KeyInfo, Keyring, NewKey, Scope, Scopes, ScramParameters,

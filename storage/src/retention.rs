@@ -2,6 +2,7 @@
 //!
 //! Age counts from the later of the latest event and the writing of the chunk, so a recording of years ago can be loaded
 //! and kept. Whole chunks go; one is written anew only if it holds rows of tenants that keep them for longer as well.
+//! Incidents and log templates are kept as long as links.
 
 use crate::chunk::file::Place;
 use crate::chunk::join::count_chunk;
@@ -76,7 +77,7 @@ fn without_expired(
 }
 
 impl ChunkWriter {
-    /// Drops expired rows of every table; returns how many chunks they were in.
+    /// Drops expired rows of every table, incidents and log templates; returns how many chunks rows were in.
     pub(crate) async fn drop_expired(&mut self) -> Result<usize, StorageError> {
         let mut dropped = 0;
         // A join that is running may hold expired chunks: they go once it has ended.
@@ -97,6 +98,10 @@ impl ChunkWriter {
                     dropped += 1;
                 }
             }
+        }
+        let conclusions = self.control.drop_old_conclusions(&self.shared.options.retention, now).await?;
+        if conclusions > 0 {
+            tracing::info!(conclusions, "dropped incidents and log templates beyond the retention of correlations");
         }
         if dropped > 0 {
             tracing::info!(chunks = dropped, "dropped rows beyond retention");

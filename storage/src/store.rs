@@ -8,6 +8,7 @@ use crate::feed::{Feed, NewEvents};
 use crate::files::make_folder;
 use crate::flush::{self, ChunkWriter, Parts, blocking};
 use crate::format;
+use crate::incidents::Conclusions;
 use crate::jobs::Jobs;
 use crate::ledger;
 use crate::log::{Command, LogOffset, LogThread, LogWriter, refused};
@@ -54,6 +55,7 @@ struct Inner {
     control: Control,
     keyring: Keyring,
     aggregates: Aggregates,
+    conclusions: Conclusions,
     log: mpsc::UnboundedSender<Command>,
     writer: mpsc::UnboundedSender<flush::Request>,
     log_thread: Mutex<Option<JoinHandle<()>>>,
@@ -251,6 +253,7 @@ impl Store {
             control,
             keyring,
             aggregates,
+            conclusions: Conclusions::default(),
             log,
             writer,
             log_thread: Mutex::new(Some(log_thread)),
@@ -404,6 +407,18 @@ impl Store {
         &self.inner.shared
     }
 
+    pub(crate) fn control(&self) -> &Control {
+        &self.inner.control
+    }
+
+    pub(crate) fn conclusions(&self) -> &Conclusions {
+        &self.inner.conclusions
+    }
+
+    pub(crate) fn check_running(&self) -> Result<(), StorageError> {
+        if self.inner.shared.closed.load(Ordering::Acquire) { Err(StorageError::Closed) } else { Ok(()) }
+    }
+
     /// Commits and stops. Further appends fail as retryable. The tail ends; the correlator should be reading it until
     /// then.
     ///
@@ -497,9 +512,7 @@ impl Store {
     }
 
     fn check_open(&self) -> Result<(), StorageError> {
-        if self.inner.shared.closed.load(Ordering::Acquire) {
-            return Err(StorageError::Closed);
-        }
+        self.check_running()?;
         if !self.inner.shared.recovered.load(Ordering::Acquire) {
             return Err(StorageError::Recovering { retry_after: RECOVERY_PAUSE });
         }

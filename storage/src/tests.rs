@@ -9,6 +9,7 @@ mod erase;
 mod faults;
 mod faulty_disk;
 mod fixtures;
+mod incidents;
 mod large_log;
 mod log_faults;
 mod lookup;

@@ -7,7 +7,7 @@
 //!   with everything in them up to the restore point.
 //! * ledger: exact for spans and logs, and always balanced. Duplicates, rejected and dropped items of the minute that
 //!   the time falls into stay counted; of metrics, the newest minutes give way.
-//! * `asset_metadata`: assets first seen until then; what was said about them later stays.
+//! * `asset_metadata`, `incidents`, `log_templates`: those first seen until then; what was said about them later stays.
 //! * Causes and effects that waited for each other across that time are forgotten, as is which requests were seen.
 
 use crate::Chunk;

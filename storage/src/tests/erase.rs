@@ -11,14 +11,14 @@ use whence_schema::tables::events;
 use whence_schema::{MappedRequest, RequestDigest, Table, TenantId, UnixNanos};
 
 /// Spans with an odd id.
-fn odd() -> RowCondition {
+pub(super) fn odd() -> RowCondition {
     Arc::new(|batch| {
         let ids = batch.column(events::column::SPAN_ID).as_primitive::<Int64Type>();
         Ok(ids.iter().map(|id| id.map(|id| id % 2 == 1)).collect::<BooleanArray>())
     })
 }
 
-fn of_default(table: Option<Table>, condition: Option<RowCondition>) -> Erasure {
+pub(super) fn of_default(table: Option<Table>, condition: Option<RowCondition>) -> Erasure {
     Erasure { tenant: TenantId::default(), table, condition }
 }
 
@@ -50,7 +50,7 @@ fn even(from: u64, to: u64) -> Vec<u64> {
     (from..=to).filter(|id| id % 2 == 0).collect()
 }
 
-fn files_holding(folder: &Path, marker: &[u8]) -> Vec<String> {
+pub(super) fn files_holding(folder: &Path, marker: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
