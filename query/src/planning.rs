@@ -10,6 +10,7 @@ use crate::lateral::unfold;
 use crate::session::Session;
 use crate::settings::Settings;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
