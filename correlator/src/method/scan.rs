@@ -10,7 +10,7 @@ use super::slots::Slots;
 use super::steps::Steps;
 use std::ops::Range;
 
-/// Slots that are looked at as one, beside each slot on its own: what happens rarely needs longer to show.
+/// Slots that are looked at as one at most, beside each slot on its own: what happens rarely needs longer to show.
 const LONG: u32 = 4;
 /// Deviate from which a slot stands out. Thousands of shares are looked at in each: in quiet hours the largest deviate
 /// is below 4.
@@ -43,26 +43,35 @@ impl<'a> Counted<'a> {
     }
 
     /// Learns slots up to `settled`, those that do not stand out.
-    fn learn(&mut self, settled: u32, loud: &[bool]) {
+    fn learn(&mut self, settled: u32, deviates: &[f64]) {
         while let Some(slot) = self.slots.get(self.passed).filter(|slot| slot.slot <= settled) {
-            if !loud[slot.slot as usize] {
+            if deviates[slot.slot as usize] == 0.0 {
                 self.level.add(*slot);
             }
             self.passed += 1;
         }
     }
 
-    /// The deviates of a slot and of it and those before that are not settled.
-    fn deviates(&self, slot: u32) -> (f64, f64) {
-        let ((mut hits, mut of), mut last) = ((0, 0), (0, 0));
-        for counted in self.slots[self.passed..].iter().take_while(|counted| counted.slot <= slot) {
+    /// The largest deviate of a slot alone or of several that end with it and are not settled, and the first of them. The
+    /// outer two must both make it larger: it begins when the trouble does, and what is quiet after it does not prolong it.
+    fn loudest(&self, slot: u32) -> Option<(f64, u32)> {
+        let counted = &self.slots[self.passed..];
+        let counted = &counted[..counted.partition_point(|counted| counted.slot <= slot)];
+        let (last, earlier) = counted.split_last().filter(|(last, _)| last.slot == slot && last.hits > 0)?;
+        let mut best = (self.deviate((last.hits, last.of)), slot);
+        let (mut hits, mut of) = (0, 0);
+        for counted in earlier.iter().rev() {
             hits += counted.hits;
             of += counted.of;
-            if counted.slot == slot {
-                last = (counted.hits, counted.of);
+            if counted.hits == 0 {
+                continue;
+            }
+            let deviate = self.deviate((hits + last.hits, of + last.of));
+            if deviate > best.0 && deviate > self.deviate((hits, of)) {
+                best = (deviate, counted.slot);
             }
         }
-        (self.deviate(last), self.deviate((hits, of)))
+        Some(best)
     }
 
     fn deviate(&self, (hits, of): (u32, u32)) -> f64 {
@@ -87,24 +96,18 @@ pub(super) fn runs(steps: &Steps, delays: &Delays, slots: &Slots) -> Vec<Run> {
         series.slots(&mut counts);
         all.push(Counted::new(&counts, &DELAY));
     }
-    let mut loud = vec![false; end as usize];
+    // Of the slots that stand out; of others 0.
     let mut deviates = vec![0.0_f64; end as usize];
     for slot in 0..end {
-        let (mut short, mut long) = (0.0_f64, 0.0_f64);
         for counted in &mut all {
             if let Some(settled) = slot.checked_sub(LONG) {
-                counted.learn(settled, &loud);
+                counted.learn(settled, &deviates);
             }
-            let (of_slot, of_several) = counted.deviates(slot);
-            short = short.max(of_slot);
-            long = long.max(of_several);
-        }
-        let first = if short >= STANDS_OUT { slot } else { slot.saturating_sub(LONG - 1) };
-        if short.max(long) >= STANDS_OUT {
-            for loud in first..=slot {
-                deviates[loud as usize] = deviates[loud as usize].max(short.max(long));
+            if let Some((deviate, first)) = counted.loudest(slot).filter(|(deviate, _)| *deviate >= STANDS_OUT) {
+                for loud in &mut deviates[first as usize..=slot as usize] {
+                    *loud = deviate.max(*loud);
+                }
             }
-            loud[first as usize..=slot as usize].fill(true);
         }
     }
     join(&deviates)
@@ -129,6 +132,26 @@ fn join(deviates: &[f64]) -> Vec<Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is loudest with each of the last six slots, of which the middle two are what `loud` says; quiet ones before.
+    fn loudest(loud: (u32, u32)) -> Vec<Option<u32>> {
+        let slot = |slot: u32| {
+            let (hits, of) = if (42..44).contains(&slot) { loud } else { (0, 20) };
+            Slot { slot, hits, of }
+        };
+        let slots: Vec<Slot> = (0..46).map(slot).collect();
+        let mut counted = Counted::new(&slots, &STEP);
+        counted.learn(39, &[0.0; 46]);
+        let first = |slot| counted.loudest(slot).filter(|(deviate, _)| *deviate >= STANDS_OUT).map(|(_, first)| first);
+        (40..46).map(first).collect()
+    }
+
+    #[test]
+    fn what_stands_out_begins_and_ends_with_the_trouble() {
+        assert_eq!(loudest((0, 20)), [None; 6]);
+        assert_eq!(loudest((12, 20)), [None, None, Some(42), Some(42), None, None]);
+        assert_eq!(loudest((3, 20)), [None, None, None, Some(42), None, None], "two together");
+    }
 
     #[test]
     fn slots_that_stand_out_near_each_other_are_one_run() {
