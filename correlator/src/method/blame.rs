@@ -2,7 +2,7 @@
 //!
 //! What goes wrong below a span explains what goes wrong in it: of anomalous spans of different assets in one trace,
 //! the deepest counts. What a call takes beyond its callee's time lies between the two, so both ends share it: the
-//! more of an asset's calls are slow, whoever is at their other end, the more it is that asset.
+//! more of an asset's calls with others are slow as well, the more it is that asset.
 
 use super::delays::Delayed;
 use super::findings::{Finding, LEAST_DEVIATE, What};
@@ -114,39 +114,91 @@ fn explained(traces: &Traces, findings: &[Finding]) -> HashMap<u32, f64> {
     explained
 }
 
-/// By asset: which share of its calls in the window, in both directions, is slow or fails beyond what is usual.
-struct Coherence(HashMap<u32, f64>);
+/// Calls of a window, and how many of them are slow or fail beyond what is usual.
+#[derive(Debug, Clone, Copy, Default)]
+struct Calls {
+    all: f64,
+    slow: f64,
+}
+
+/// The calls of each asset, in both directions, and of each pair of caller and callee.
+#[derive(Debug, Default)]
+struct Coherence {
+    of_asset: HashMap<u32, Calls>,
+    of_edge: HashMap<(u32, u32), Calls>,
+}
+
+/// Calls that an edge itself counts for beside the other edges of its ends: of these alone it cannot be told which end
+/// it is, but without any others it is all there is.
+const OWN_CALLS: f64 = 8.0;
 
 impl Coherence {
     fn of(traces: &Traces, window: Range<usize>, findings: &[Finding]) -> Self {
-        let mut calls: HashMap<u32, f64> = HashMap::new();
+        let mut coherence = Self::default();
         for span in window {
-            let seen = &traces.spans[span];
-            let caller = traces.remote_parent(span).map(|caller| caller.asset);
-            let callee = Some(traces.callees[span]).filter(|callee| *callee != NONE && !traces.has_remote_child[span]);
-            for end in caller.into_iter().chain(callee) {
-                *calls.entry(end).or_default() += 1.0;
-                *calls.entry(seen.asset).or_default() += 1.0;
+            let asset = traces.spans[span].asset;
+            if let Some(caller) = traces.remote_parent(span) {
+                coherence.add((caller.asset, asset), Calls { all: 1.0, slow: 0.0 });
+            }
+            let callee = traces.callees[span];
+            if callee != NONE && !traces.has_remote_child[span] {
+                coherence.add((asset, callee), Calls { all: 1.0, slow: 0.0 });
             }
         }
-        let mut slow: HashMap<u32, f64> = HashMap::new();
         for finding in findings {
-            let ends = match (finding.what, failed_call(traces, finding)) {
-                (What::Slow { delayed: Delayed::Edge { caller, callee }, .. }, _) => [caller, callee],
-                (What::Step { context, .. }, Some(callee)) => [context.asset, callee],
+            let edge = match (finding.what, failed_call(traces, finding)) {
+                (What::Slow { delayed: Delayed::Edge { caller, callee }, .. }, _) => (caller, callee),
+                (What::Step { context, .. }, Some(callee)) => (context.asset, callee),
                 _ => continue,
             };
-            for end in ends {
-                *slow.entry(end).or_default() += finding.spans.len() as f64 * finding.rise.attributable();
-            }
+            coherence.add(edge, Calls { all: 0.0, slow: finding.spans.len() as f64 * finding.rise.attributable() });
         }
-        Self(slow.into_iter().map(|(asset, slow)| (asset, slow / calls.get(&asset).copied().unwrap_or(1.0))).collect())
+        coherence
     }
 
-    /// Share of the delay between two assets that is the callee's; the squares make the more coherent end stand out.
+    fn add(&mut self, edge: (u32, u32), calls: Calls) {
+        let add = |sum: &mut Calls| {
+            sum.all += calls.all;
+            sum.slow += calls.slow;
+        };
+        add(self.of_edge.entry(edge).or_default());
+        add(self.of_asset.entry(edge.0).or_default());
+        add(self.of_asset.entry(edge.1).or_default());
+    }
+
+    /// Share of the delay between two assets that is the callee's: the more of an end's other calls are slow, the more
+    /// it is that end's. The squares make the more coherent end stand out.
     fn share_of_callee(&self, caller: u32, callee: u32) -> f64 {
-        let square = |asset: u32| self.0.get(&asset).map_or(0.0, |share| share * share);
+        let edge = self.of_edge.get(&(caller, callee)).copied().unwrap_or_default();
+        let own = edge.slow / edge.all.max(1.0);
+        let square = |asset: u32| {
+            let calls = self.of_asset.get(&asset).copied().unwrap_or_default();
+            ((calls.slow - edge.slow + OWN_CALLS * own) / (calls.all - edge.all + OWN_CALLS)).powi(2)
+        };
         let (caller, callee) = (square(caller), square(callee));
         if caller + callee > 0.0 { callee / (caller + callee) } else { 0.5 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALLER: u32 = 0;
+
+    #[test]
+    fn the_other_calls_of_either_end_tell_whose_delay_it_is() {
+        let share = |others: [(u32, f64); 2], callers: &[(u32, f64)]| {
+            let mut coherence = Coherence::default();
+            let all = 100.0;
+            coherence.add((CALLER, 1), Calls { all, slow: 80.0 });
+            others.iter().for_each(|&(callee, slow)| coherence.add((CALLER, callee), Calls { all, slow }));
+            callers.iter().for_each(|&(caller, slow)| coherence.add((caller, 1), Calls { all, slow }));
+            coherence.share_of_callee(CALLER, 1)
+        };
+        assert!(share([(2, 0.0), (3, 0.0)], &[]) > 0.95, "its other calls are as ever");
+        assert!(share([(2, 70.0), (3, 75.0)], &[(4, 0.0)]) < 0.05, "all of its calls are slow, and others' are not");
+        assert!(share([(2, 70.0), (3, 75.0)], &[(4, 80.0)]) > 0.4, "both ends are slow");
+        assert_eq!(Coherence::default().share_of_callee(CALLER, 1), 0.5);
     }
 }
