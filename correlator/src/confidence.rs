@@ -1,20 +1,22 @@
-//! Confidence: how likely an answer is right that has a rank and an evidence score.
+//! Confidence: how likely an answer is right that has a rank and a share of the evidence.
 //!
 //! `confidence.json` is made by `whence eval --calibrate`: isotonic regression, for each rank apart, of "this asset was
-//! the cause" on the evidence score, over simulated faults of the purpose *calibration*, which has nothing in common
-//! with what answers are judged on. Between two of its scores confidence is on the line. Until it has been made for the
-//! method as it is, it holds provisional straight lines.
+//! the cause" on its share of the evidence, over simulated faults of the purpose *calibration*, which has nothing in
+//! common with what answers are judged on. A share says how far an answer is ahead of the others: that means the same
+//! in any system, whereas how strong evidence is depends on how much a system is used and how steadily.
+//! Between two of its scores confidence is on the line. Until it has been made for the method as it is, it holds
+//! provisional straight lines.
 
 use std::sync::LazyLock;
 
-/// Points of one rank, by score.
+/// Points of one rank, by share of the evidence.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Curve {
     /// The lowest rank it is of; the last curve is of all further ranks as well.
     pub rank: i32,
-    /// Evidence scores, ascending.
+    /// Shares of the evidence, ascending.
     pub scores: Vec<f64>,
-    /// How likely an answer with that score is right, 0 to 1, not descending.
+    /// How likely an answer with that share is right, 0 to 1, not descending.
     pub confidences: Vec<f64>,
 }
 
@@ -42,7 +44,7 @@ fn at(curve: &Curve, score: f64) -> f64 {
 }
 
 /// Isotonic regression by pooling adjacent violators (Ayer, Brunk, Ewing, Reid, Silverman 1955) of answers of one rank:
-/// evidence score, and whether the answer was right. Of answers that are never right, or always, the rule of succession
+/// share of the evidence, and whether the answer was right. Of answers that are never right, or always, the rule of succession
 /// says how sure that is: with n of them 1 / (n + 2) for never, and as much less than 1 for always.
 pub fn fit(rank: i32, answers: &[(f64, bool)]) -> Curve {
     let mut answers: Vec<(f64, bool)> = answers.iter().copied().filter(|(score, _)| score.is_finite()).collect();

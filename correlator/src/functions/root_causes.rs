@@ -52,8 +52,10 @@ pub struct Cause {
     pub strength: f32,
     /// How likely this asset is the cause, 0 to 1.
     pub confidence: Option<f32>,
-    /// What the confidence was calibrated from.
+    /// How strong the evidence is, without a unit and without an upper bound.
     pub evidence_score: f64,
+    /// The part of all evidence, 0 to 1, that speaks against this asset: what the confidence was calibrated from.
+    pub evidence_share: f64,
     /// When the first evidence happened.
     pub first_seen: Option<UnixNanos>,
     /// Rows of `events` that show it, strongest evidence first.
@@ -103,8 +105,9 @@ pub(crate) fn ranked(observed: &Observed, window: Range) -> Vec<Cause> {
             asset: seen.assets.get(cause.asset as usize).cloned(),
             kind: cause.kind.name(),
             strength: cause.strength,
-            confidence: Some(confidence(rank, cause.evidence_score)),
+            confidence: Some(confidence(rank, cause.evidence_share)),
             evidence_score: cause.evidence_score,
+            evidence_share: cause.evidence_share,
             first_seen: Some(cause.first_seen),
             evidence: cause.evidence,
             explanation: cause.explanation,
@@ -132,6 +135,7 @@ fn none(explanation: String) -> Cause {
         strength: 0.0,
         confidence: None,
         evidence_score: 0.0,
+        evidence_share: 0.0,
         first_seen: None,
         evidence: Vec::new(),
         explanation,

@@ -11,6 +11,8 @@ use whence_schema::{EventId, UnixNanos};
 const MOST_EVIDENCE: usize = 10;
 /// Most events that show one and the same thing.
 const MOST_OF_ONE: usize = 4;
+/// Evidence, as the square of a score, that speaks against none in particular: chance makes about as much.
+const AGAINST_NONE: f64 = 1.0;
 /// What happened less often before is seen from its first occurrence on.
 const RARE: f64 = 0.05;
 /// How long after a change its consequences may begin, in nanoseconds: five minutes, by which a new version has taken
@@ -65,8 +67,10 @@ pub(crate) struct RootCause {
     pub kind: CauseKind,
     /// Effect size, 0 to 1: the share of what was looked at that the difference explains.
     pub strength: f32,
-    /// How strong the evidence is, without a unit and without an upper bound; confidence is calibrated from it.
+    /// How strong the evidence is, without a unit and without an upper bound.
     pub evidence_score: f64,
+    /// The part of all evidence, 0 to 1, that speaks against this asset; confidence is calibrated from it.
+    pub evidence_share: f64,
     /// When the first evidence happened.
     pub first_seen: UnixNanos,
     /// Events that show it, strongest evidence first; at most 10.
@@ -89,12 +93,14 @@ pub(crate) fn root_causes(observations: &Observations, question: &Question) -> A
     let mut study = Study::of(observations, question);
     study.except_incidents();
     let shown = study.shown(&(study.slots.window..study.slots.end));
-    let causes = shown.by_asset().into_iter().map(|charges| cause(&study, &shown, charges)).collect();
+    let accused = shown.by_asset();
+    let all = AGAINST_NONE + accused.iter().map(|charges| charges[0].weight).sum::<f64>();
+    let causes = accused.into_iter().map(|charges| cause(&study, &shown, charges, all)).collect();
     Answer { causes, uncounted: study.uncounted() }
 }
 
-/// The cause that charges against one asset, the heaviest first, make.
-fn cause(study: &Study<'_>, shown: &Shown, charges: &[Charge]) -> RootCause {
+/// The cause that charges against one asset, the heaviest first, make; `all` is the weight of all evidence.
+fn cause(study: &Study<'_>, shown: &Shown, charges: &[Charge], all: f64) -> RootCause {
     let strongest = charges[0];
     let (kind, strength) = match strongest.proof {
         Proof::Finding(finding) => {
@@ -108,6 +114,7 @@ fn cause(study: &Study<'_>, shown: &Shown, charges: &[Charge]) -> RootCause {
         kind,
         strength: strength as f32,
         evidence_score: strongest.weight.sqrt(),
+        evidence_share: strongest.weight / all,
         first_seen: onset(study, shown, charges),
         evidence: evidence(study, shown, charges),
         explanation: sentence(study, shown, strongest.proof),

@@ -175,6 +175,8 @@ fn the_deepest_failure_is_the_cause_of_those_above_it() {
     assert_eq!(first(&causes), (STOCK, CauseKind::Errors));
     let others = causes.iter().skip(1).map(|cause| cause.evidence_score).fold(0.0, f64::max);
     assert!(others < causes[0].evidence_score / 3.0, "{causes:#?}");
+    let shares: Vec<f64> = causes.iter().map(|cause| cause.evidence_share).collect();
+    assert!(shares[0] > 0.8 && shares.iter().sum::<f64>() < 1.0, "{shares:?}");
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(super) struct Named {
     pub(super) kind: &'static str,
     pub(super) confidence: Option<f32>,
     pub(super) evidence_score: f64,
+    pub(super) evidence_share: f64,
     pub(super) right: bool,
 }
 
@@ -140,6 +141,7 @@ fn named(causes: &[Cause], right: impl Fn(&str) -> bool) -> Vec<Named> {
         kind: cause.kind,
         confidence: cause.confidence,
         evidence_score: cause.evidence_score,
+        evidence_share: cause.evidence_share,
         right: cause.asset.as_deref().is_some_and(&right),
     };
     causes.iter().take(MOST_ANSWERS).map(name).collect()

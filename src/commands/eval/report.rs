@@ -40,12 +40,12 @@ impl Accuracy {
 }
 
 impl Report {
-    /// Score and rightness of every answer with a rank; at quiet times every answer is wrong.
+    /// Share of the evidence and rightness of every answer with a rank; at quiet times every answer is wrong.
     pub(super) fn answers_of_rank(&self, rank: usize) -> Vec<(f64, bool)> {
         let of = |answers: &[Named]| answers.get(rank - 1).filter(|answer| answer.asset.is_some()).cloned();
         let answers = self.cases.iter().filter_map(|case| of(&case.answers));
         let quiet = self.quiet.iter().filter_map(|quiet| of(&quiet.answers));
-        answers.chain(quiet).map(|answer| (answer.evidence_score, answer.right)).collect()
+        answers.chain(quiet).map(|answer| (answer.evidence_share, answer.right)).collect()
     }
 
     pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
@@ -171,7 +171,14 @@ mod tests {
     use super::*;
 
     fn answer(asset: &str, right: bool) -> Named {
-        Named { asset: Some(asset.to_owned()), kind: "errors", confidence: Some(0.8), evidence_score: 3.0, right }
+        Named {
+            asset: Some(asset.to_owned()),
+            kind: "errors",
+            confidence: Some(0.8),
+            evidence_score: 3.0,
+            evidence_share: 0.75,
+            right,
+        }
     }
 
     fn case(kind: &str, rank: Option<usize>, answers: Vec<Named>) -> Case {
@@ -213,8 +220,8 @@ mod tests {
         ] {
             assert!(table.contains(expected), "{expected}\nin\n{table}");
         }
-        assert_eq!(report.answers_of_rank(1), [(3.0, true), (3.0, false), (3.0, false), (3.0, false)]);
-        assert_eq!(report.answers_of_rank(2), [(3.0, true)]);
+        assert_eq!(report.answers_of_rank(1), [(0.75, true), (0.75, false), (0.75, false), (0.75, false)]);
+        assert_eq!(report.answers_of_rank(2), [(0.75, true)]);
         let json = report.json();
         assert_eq!((json["all"]["faults"].as_u64(), json["quiet"]["none"].as_u64()), (Some(3), Some(1)));
     }
