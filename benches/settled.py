@@ -6,10 +6,12 @@ import time
 import psycopg
 
 with psycopg.connect(sys.argv[1], autocommit=True) as connection:
-    query = "SELECT coalesce(sum(runs), 0) FROM whence.jobs WHERE job = 'compaction'"
+    # A job that runs has no duration yet, and one may take longer than the seconds waited for.
+    query = "SELECT runs, last_duration_ms IS NULL FROM whence.jobs WHERE job = 'compaction'"
     before, quiet = None, 0
-    while quiet < 8:
+    while quiet < 15:
         time.sleep(1)
-        runs = connection.execute(query).fetchone()[0]
-        quiet = quiet + 1 if runs == before else 0
+        jobs = connection.execute(query).fetchall()
+        runs, running = sum(runs for runs, _ in jobs), any(running for _, running in jobs)
+        quiet = quiet + 1 if runs == before and not running else 0
         before = runs
