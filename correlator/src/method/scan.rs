@@ -14,11 +14,11 @@ use std::ops::Range;
 const LONG: u32 = 4;
 /// Deviate from which a slot stands out. Thousands of shares are looked at in each: in quiet hours the largest deviate
 /// is below 4.
-const STANDS_OUT: f64 = 4.5;
+pub(super) const STANDS_OUT: f64 = 4.5;
 /// Quiet slots that may lie within one run.
 const MOST_QUIET: u32 = 2;
 /// Slots after which a run is cut: what lasts longer than ten minutes is looked at in parts.
-const LONGEST: u32 = 20;
+pub(super) const LONGEST: u32 = 20;
 
 /// Successive slots in which something was wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,7 +83,7 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// The runs of slots of the baseline that stand out.
+/// The runs of slots of the baseline that stand out by what spans and logs show.
 pub(super) fn runs(steps: &Steps, delays: &Delays, slots: &Slots) -> Vec<Run> {
     let end = slots.window;
     let mut all = Vec::new();
@@ -113,8 +113,8 @@ pub(super) fn runs(steps: &Steps, delays: &Delays, slots: &Slots) -> Vec<Run> {
     join(&deviates)
 }
 
-/// Joins slots that stand out and are near each other.
-fn join(deviates: &[f64]) -> Vec<Run> {
+/// Joins slots that stand out and are near each other, from the deviate of each; of those that do not it is 0.
+pub(super) fn join(deviates: &[f64]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (slot, &deviate) in deviates.iter().enumerate().filter(|(_, deviate)| **deviate > 0.0) {
         let slot = slot as u32;

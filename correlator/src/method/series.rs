@@ -1,6 +1,7 @@
 //! Metrics: series whose level in a window is far from where it was.
 
 use super::observations::{Observations, PointSeen};
+use super::scan::{LONGEST, STANDS_OUT};
 use super::slots::Slots;
 use std::ops::Range;
 
@@ -20,6 +21,9 @@ pub(super) struct Shift {
 const LEAST_BEFORE: usize = 8;
 /// Points in the window that make a level.
 const LEAST_NOW: usize = 2;
+/// Slots that two successive points lie apart at most, two minutes, and slots before them that make the level, an hour.
+const MOST_APART: u32 = 4;
+const MOST_BEFORE: u32 = 120;
 /// A change by less than this share of the level is none, however steady the series was.
 const LEAST_CHANGE: f64 = 0.05;
 /// Interquartile range of a normal distribution in standard deviations.
@@ -103,13 +107,81 @@ pub(super) fn shifts(points: &[PointSeen], slots: &Slots, window: &Range<u32>) -
         }
         let scale = scale(&before, now.len());
         let (level, now) = (median(&mut before), median(&mut now));
-        let scale = scale.max(LEAST_CHANGE * level.abs()).max(LEAST_CHANGE * LEAST_CHANGE * now.abs());
-        let deviate = if scale > 0.0 { (now - level) / scale } else { 0.0 };
+        let deviate = deviate(level, now, scale);
         if deviate.abs() >= LEAST_SHIFT {
             shifts.push(Shift { asset, metric: series[0].metric, before: level, now, deviate });
         }
     }
     shifts
+}
+
+/// Makes the deviates of slots of the baseline larger in which a process uses much more than it did, for two points or
+/// more, on the scale of what it weighs.
+pub(super) fn stand_out(points: &[PointSeen], metrics: &[String], slots: &Slots, deviates: &mut [f64]) {
+    for series in points.chunk_by(|a, b| (a.asset, a.metric) == (b.asset, b.metric)) {
+        let metric = metrics.get(series[0].metric as usize).map_or("", String::as_str);
+        // A count of restarts stays what it is when the trouble is over.
+        if !is_own_resource(metric) || metric.contains("restart") {
+            continue;
+        }
+        let before =
+            |point: &PointSeen| Some((slots.at(point.time).filter(|slot| slots.is_before(*slot))?, point.value));
+        let values: Vec<(u32, f64)> = series.iter().filter_map(before).collect();
+        for (loud, score) in loud(&values, metric) {
+            for deviate in &mut deviates[loud.start as usize..loud.end as usize] {
+                *deviate = deviate.max(score);
+            }
+        }
+    }
+}
+
+/// The slots between two successive points, of slot and value, that are both much higher than those before them, and
+/// their score. What has stayed higher for the longest time that a run lasts is the level from then on.
+fn loud(values: &[(u32, f64)], metric: &str) -> Vec<(Range<u32>, f64)> {
+    let mut found: Vec<(Range<u32>, f64)> = Vec::new();
+    let mut is_loud = vec![false; values.len()];
+    // Where the level begins, and where what is louder now began.
+    let (mut level_from, mut loud_from) = (0, None);
+    for last in 1..values.len() {
+        let [(first_slot, first), (slot, value)] = [values[last - 1], values[last]];
+        let earlier = level_from..last - 1;
+        let known = |at: &usize| !is_loud[*at] && values[*at].0 + MOST_BEFORE >= slot;
+        let before: Vec<f64> = earlier.filter(known).map(|at| values[at].1).collect();
+        let score = if slot - first_slot <= MOST_APART { score(&before, first.min(value), metric) } else { 0.0 };
+        if score < STANDS_OUT {
+            loud_from = None;
+            continue;
+        }
+        let begun = *loud_from.get_or_insert(last - 1);
+        if slot - values[begun].0 >= LONGEST {
+            (level_from, loud_from) = (begun, None);
+            is_loud[begun..last].fill(false);
+            continue;
+        }
+        is_loud[last - 1..=last].fill(true);
+        found.push((first_slot..slot + 1, score));
+    }
+    found
+}
+
+/// How far `now` stands out from the values before it, as the square root of its weight.
+fn score(before: &[f64], now: f64, metric: &str) -> f64 {
+    if before.len() < LEAST_BEFORE {
+        return 0.0;
+    }
+    let level = median(&mut before.to_vec());
+    let score = |scale: f64| {
+        let shift = Shift { asset: 0, metric: 0, before: level, now, deviate: deviate(level, now, scale) };
+        weight(&shift, metric, true).sqrt()
+    };
+    // The scale costs more than all else, and hardly any value is so high that it must be known.
+    if score(0.0) < STANDS_OUT { 0.0 } else { score(scale(before, LEAST_NOW)) }
+}
+
+/// The difference of two levels in units of what the series varies by, but at least of a share of the level.
+fn deviate(before: f64, now: f64, scale: f64) -> f64 {
+    let scale = scale.max(LEAST_CHANGE * before.abs()).max(LEAST_CHANGE * LEAST_CHANGE * now.abs());
+    if scale > 0.0 { (now - before) / scale } else { 0.0 }
 }
 
 /// What medians of so many successive values vary by: the larger of what single values say and what windows of the
@@ -160,6 +232,22 @@ mod tests {
         let swinging: Vec<f64> = (0..36).map(|slot| if slot / 6 % 2 == 1 { 20.0 } else { 10.0 }).collect();
         assert_eq!(shift(&swinging), None);
         assert_eq!(shift(&[1.0, 1.0, 1.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0]), None, "three points are no baseline");
+    }
+
+    #[test]
+    fn a_process_that_uses_more_for_some_minutes_stands_out_and_what_stays_is_its_level() {
+        // A point each minute.
+        let scan = |value: &dyn Fn(u32) -> f64| {
+            let values: Vec<(u32, f64)> = (0..60).map(|minute| (2 * minute, value(minute))).collect();
+            let found = loud(&values, "process.cpu.utilization");
+            found.first().zip(found.last()).map(|((first, _), (last, _))| first.start..last.end)
+        };
+        let usual = |minute: u32| 0.2 + f64::from(minute % 3) * 0.01;
+        assert_eq!(scan(&usual), None);
+        assert_eq!(scan(&|minute| if minute == 30 { 0.9 } else { usual(minute) }), None, "a single point");
+        assert_eq!(scan(&|minute| if (30..34).contains(&minute) { 0.9 } else { usual(minute) }), Some(60..67));
+        assert_eq!(scan(&|minute| if minute >= 30 { 0.9 } else { usual(minute) }), Some(60..79), "for ten minutes");
+        assert_eq!(scan(&|minute| if minute < 7 { usual(minute) } else { 0.9 }), None, "too little before it");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use super::causes::Question;
 use super::delays::Delays;
 use super::findings::{Finding, findings};
 use super::observations::{LogSeen, Observations, PointSeen};
-use super::scan::{Run, runs};
-use super::series::{Shift, shifts, sorted, weight};
+use super::scan::{Run, join, runs};
+use super::series::{Shift, shifts, sorted, stand_out, weight};
 use super::slots::Slots;
 use super::steps::Steps;
 use super::traces::Traces;
@@ -75,7 +75,12 @@ impl<'a> Study<'a> {
 
     /// The runs of slots of the baseline that stand out.
     pub(super) fn runs(&self) -> Vec<Run> {
-        runs(&self.steps, &self.delays, &self.slots)
+        let mut deviates = vec![0.0_f64; self.slots.window as usize];
+        for run in runs(&self.steps, &self.delays, &self.slots) {
+            deviates[run.slots.start as usize..run.slots.end as usize].fill(run.deviate);
+        }
+        stand_out(&self.points, &self.observations.metrics, &self.slots, &mut deviates);
+        join(&deviates)
     }
 
     /// What a window shows against the baseline before it.
