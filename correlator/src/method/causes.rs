@@ -11,8 +11,8 @@ use whence_schema::{EventId, UnixNanos};
 const MOST_EVIDENCE: usize = 10;
 /// Most events that show one and the same thing.
 const MOST_OF_ONE: usize = 4;
-/// Evidence, as the square of a score, that speaks against none in particular: chance makes about as much.
-const AGAINST_NONE: f64 = 1.0;
+/// Evidence, as the square of a score, that speaks against none in particular: by chance scores reach two at quiet times.
+const AGAINST_NONE: f64 = 4.0;
 /// What happened less often before is seen from its first occurrence on.
 const RARE: f64 = 0.05;
 /// How long after a change its consequences may begin, in nanoseconds: five minutes, by which a new version has taken
