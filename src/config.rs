@@ -146,6 +146,8 @@ pub struct Hypertables {
     pub grace: Age,
     /// Series per tenant; further ones are counted in one overflow series.
     pub max_series: usize,
+    /// Incidents that are found as data arrives.
+    pub incidents: Incidents,
     /// Which events become what; the first matching rule decides. Unset: the OpenTelemetry conventions.
     pub mapping_rules: Option<Vec<Rule>>,
 }
@@ -164,8 +166,48 @@ impl Default for Hypertables {
             compaction: Compaction::default(),
             grace: Age::seconds(60),
             max_series: 100_000,
+            incidents: Incidents::default(),
             mapping_rules: None,
         }
+    }
+}
+
+/// `exporters.hypertables.incidents`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Incidents {
+    /// Whether incidents are found as data arrives, and kept.
+    pub watch: bool,
+    /// How long after a half minute its events may come and still count (1s to 5m).
+    pub lateness: Age,
+    /// Memory for what the last hour was like, all tenants together, in MiB (1 to 65,536).
+    pub memory_mib: usize,
+    /// Share of a core for reading what arrives, and again for explaining incidents (0.001 to 1).
+    pub core_share: f64,
+}
+
+impl Default for Incidents {
+    fn default() -> Self {
+        Self { watch: true, lateness: Age::seconds(10), memory_mib: 64, core_share: 0.05 }
+    }
+}
+
+impl Incidents {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &str, value: String, remedy: &str| {
+            Err(ConfigError::value(&format!("exporters.hypertables.incidents.{key}"), &value, remedy))
+        };
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(300);
+        if !self.lateness.0.is_some_and(|lateness| bounds.contains(&lateness)) {
+            return refuse("lateness", self.lateness.to_string(), "use a span of time from 1s to 5m");
+        }
+        if !(1..=65_536).contains(&self.memory_mib) {
+            return refuse("memory_mib", self.memory_mib.to_string(), "use a number from 1 to 65536");
+        }
+        if !(0.001..=1.0).contains(&self.core_share) {
+            return refuse("core_share", self.core_share.to_string(), "use a number from 0.001 to 1");
+        }
+        Ok(())
     }
 }
 
@@ -329,6 +371,7 @@ impl Config {
             return Err(ConfigError::value("exporters.hypertables.grace", &grace, "use a span of time up to 1h"));
         }
         range("exporters.hypertables.max_series", store.max_series, 1, 100_000_000)?;
+        store.incidents.validate()?;
         self.extensions.query.validate(range)?;
         let protocols = &self.receivers.otlp.protocols;
         let grpc_limit = protocols.grpc.max_recv_msg_size_mib as usize;

@@ -3,8 +3,9 @@
 //! ```text
 //! recover:  log -> Mapper -> Store -> Tail -> Correlator
 //! serve:    OTLP -> Ingest -> Store -> Tail -> Correlator -> Store
+//!                                                 Correlator -> Watcher -> Store
 //!                              Store -> QueryEngine -> PostgreSQL wire, HTTP, Flight SQL
-//! stop:     receivers -> doors -> Store (flush) -> Correlator, which ends with the tail
+//! stop:     receivers -> Watcher -> doors -> Store (flush) -> Correlator, which ends with the tail
 //! ```
 
 use crate::admin::{self, Admin};
@@ -22,7 +23,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use whence_correlator::{Correlator, CorrelatorOptions, CorrelatorStatistics};
+use whence_correlator::{Correlator, CorrelatorOptions, CorrelatorStatistics, WatchOptions, Watcher};
 use whence_otlp_receiver::{Ingest, Mapper, ReceiverLimits, ReceiverOptions, default_rules, serve_grpc, serve_http};
 use whence_query::serve::pgwire::{Tls, TlsOptions, TlsVersion};
 use whence_query::{QueryEngine, QueryOptions};
@@ -41,6 +42,7 @@ pub struct Running {
     receivers: Vec<Named>,
     doors: Vec<Named>,
     correlator: Named,
+    watcher: Vec<Named>,
     observers: Vec<Named>,
     restart: Arc<Notify>,
 }
@@ -65,12 +67,14 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let grpc = Reserved::new("receivers.otlp.protocols.grpc.endpoint", protocols.grpc.endpoint)?;
     let http = Reserved::new("receivers.otlp.protocols.http.endpoint", protocols.http.endpoint)?;
 
-    let Recovered { store, mapper, correlator, statistics } = open_store(config, &health).await?;
+    let Recovered { store, mapper, correlator, watcher, statistics } =
+        open_store(config, &health, config.exporters.hypertables.incidents.watch).await?;
     tell_who_comes_in(config, store.keyring());
     let (grpc, http) = (grpc.listen()?, http.listen()?);
     let in_flight = (config.exporters.hypertables.memory_mib as u64) << 18;
     let ingest = Ingest::new(store.clone(), mapper, in_flight);
     let receiving = CancellationToken::new();
+    let watcher = watcher.into_iter().map(|watcher| watch(watcher, receiving.clone())).collect();
     let options = |max_request_bytes| receiver_options(config, max_request_bytes);
     let grpc_options = options((protocols.grpc.max_recv_msg_size_mib as usize) << 20);
     let receivers = vec![
@@ -89,7 +93,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let keyring = store.keyring().clone();
     observers.push(named("last use of API keys", save_last_use(keyring)));
     health.ready(Sources { ingest, store: store.clone(), correlator: statistics, engine: engine.clone() });
-    Ok(Running { health, store, receiving, answering, receivers, doors, correlator, observers, restart })
+    Ok(Running { health, store, receiving, answering, receivers, doors, correlator, watcher, observers, restart })
 }
 
 /// Asks for keys as configured, and says so.
@@ -124,10 +128,12 @@ struct Recovered {
     store: Store,
     mapper: Arc<Mapper>,
     correlator: Named,
+    watcher: Option<Watcher>,
     statistics: Arc<CorrelatorStatistics>,
 }
 
-async fn open_store(config: &Config, health: &Arc<Health>) -> anyhow::Result<Recovered> {
+/// Opens the store; `watched` with somebody to find incidents as data arrives.
+async fn open_store(config: &Config, health: &Arc<Health>, watched: bool) -> anyhow::Result<Recovered> {
     let rules = config.exporters.hypertables.mapping_rules.clone().unwrap_or_else(default_rules);
     let mapper = Arc::new(Mapper::new(rules));
     let options = store_options(config)?;
@@ -135,11 +141,13 @@ async fn open_store(config: &Config, health: &Arc<Health>) -> anyhow::Result<Rec
         health.depends_on(bucket.clone());
     }
     let Opened { store, tail, recovery, correlator_state } = Store::open(options).await?;
-    let correlator = Correlator::new(store.clone(), correlator_state, correlator_options(config));
+    let mut correlator = Correlator::new(store.clone(), correlator_state, correlator_options(config));
     let statistics = correlator.statistics();
+    // Before the log is replayed: what had arrived before counts as well.
+    let watcher = watched.then(|| correlator.watcher(watch_options(config)));
     let correlator = named("correlator", async move { Ok(correlator.run(tail).await?) });
     recover(recovery, mapper.clone(), health.clone()).await?;
-    Ok(Recovered { store, mapper, correlator, statistics })
+    Ok(Recovered { store, mapper, correlator, watcher, statistics })
 }
 
 /// The data of a server that is stopped, opened without ports for as long as a command needs it.
@@ -160,7 +168,7 @@ pub async fn open_stopped(config: &Config) -> anyhow::Result<Option<Stopped>> {
         "{}: there is no data here: name the directory with --data-dir or --config",
         data.display()
     );
-    match open_store(config, &Arc::default()).await {
+    match open_store(config, &Arc::default(), false).await {
         Ok(Recovered { store, correlator, .. }) => Ok(Some(Stopped { store, correlator })),
         Err(error) if matches!(error.downcast_ref(), Some(StorageError::Locked { .. })) => Ok(None),
         Err(error) => Err(error),
@@ -193,7 +201,7 @@ pub struct Alone {
 ///
 /// When it cannot be read, or a server uses it.
 pub async fn open_alone(config: &Config) -> anyhow::Result<Alone> {
-    let Recovered { store, mapper, correlator, .. } = open_store(config, &Arc::default()).await?;
+    let Recovered { store, mapper, correlator, .. } = open_store(config, &Arc::default(), false).await?;
     let ingest = Ingest::new(store.clone(), mapper, (config.exporters.hypertables.memory_mib as u64) << 18);
     Ok(Alone { ingest, stopped: Stopped { store, correlator } })
 }
@@ -228,6 +236,7 @@ impl Running {
         self.health.stopping();
         self.receiving.cancel();
         let mut well = shutdown::finish(self.receivers, deadline, Late::Failed).await;
+        well &= shutdown::finish(self.watcher, deadline, Late::Cancelled).await;
         self.answering.cancel();
         let queries_until = tokio::time::Instant::now() + shutdown::QUERY_DEADLINE;
         well &= shutdown::finish(self.doors, queries_until, Late::Cancelled).await;
@@ -353,6 +362,13 @@ fn named(name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Se
     Named { name, task: tokio::spawn(task) }
 }
 
+fn watch(watcher: Watcher, until: CancellationToken) -> Named {
+    named("watcher for incidents", async move {
+        watcher.run(until.cancelled_owned()).await;
+        Ok(())
+    })
+}
+
 fn receiver(name: &'static str, task: impl Future<Output = std::io::Result<()>> + Send + 'static) -> Named {
     named(name, async move { Ok(task.await?) })
 }
@@ -412,6 +428,17 @@ fn own_retention(own: &TenantRetention) -> whence_storage::TenantRetention {
 fn correlator_options(config: &Config) -> CorrelatorOptions {
     let memory = config.exporters.hypertables.memory_mib << 20;
     CorrelatorOptions { window_bytes: memory / 16, pending_bytes: memory / 32, ..CorrelatorOptions::default() }
+}
+
+fn watch_options(config: &Config) -> WatchOptions {
+    let incidents = &config.exporters.hypertables.incidents;
+    let defaults = WatchOptions::default();
+    WatchOptions {
+        lateness: incidents.lateness.0.unwrap_or(defaults.lateness),
+        history_bytes: incidents.memory_mib << 20,
+        core_share: incidents.core_share,
+        ..defaults
+    }
 }
 
 fn receiver_options(config: &Config, max_request_bytes: usize) -> ReceiverOptions {

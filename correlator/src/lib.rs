@@ -7,6 +7,8 @@
 //!                                                     |
 //!                    method/structural (pure): what a pair of ends means: call, failure, link, message, ...
 //!
+//!              linker --what has arrived--> watch: incidents --> storage::put_incidents
+//!
 //! snapshot --> functions/{trace, causal_chain, blast_radius, service_graph} --> one batch of rows
 //!          --> observe (a window and its baseline) --> method/causes (pure) --> functions/{root_causes, ...}
 //! ```
@@ -30,6 +32,7 @@ mod runner;
 mod span_links;
 mod state;
 mod statistics;
+mod watch;
 mod window;
 
 #[cfg(test)]
@@ -42,6 +45,7 @@ pub use functions::{
     changes_schema, find_incidents, find_root_causes, incidents, incidents_schema, log_patterns, log_patterns_schema,
     root_causes, root_causes_schema, service_graph, service_graph_schema, trace, trace_schema,
 };
-pub use options::CorrelatorOptions;
+pub use options::{CorrelatorOptions, WatchOptions};
 pub use runner::Correlator;
-pub use statistics::CorrelatorStatistics;
+pub use statistics::{CorrelatorStatistics, WatchStatistics};
+pub use watch::Watcher;

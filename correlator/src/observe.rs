@@ -14,7 +14,7 @@
 mod changes;
 mod event_texts;
 mod events;
-mod names;
+pub(crate) mod names;
 mod novelty;
 mod points;
 
@@ -86,6 +86,25 @@ pub(crate) fn observe(
     observed.cut = cut;
     observed.baseline_from = first_time(&observed.observations).map_or(window.from, |first| first.min(window.from));
     Ok(observed)
+}
+
+/// Reads the events of a range and nothing else, at most `most` of them. Blocks on file reads.
+///
+/// # Errors
+///
+/// When a chunk cannot be read.
+pub(crate) fn events_in(
+    snapshot: &Snapshot,
+    tenant: &TenantId,
+    range: Range,
+    most: usize,
+) -> Result<Observed, CorrelatorError> {
+    if rows_in(snapshot, tenant, range) <= 0.0 {
+        return Ok(Observed::default());
+    }
+    let mut reading = events::Reading::new(range, most);
+    reading.read(snapshot, tenant)?;
+    Ok(reading.finish())
 }
 
 /// When the first thing happened. The start of a minute says little about when its points were measured, so points do

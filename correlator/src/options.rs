@@ -3,6 +3,36 @@
 use std::time::Duration;
 use whence_schema::UnixNanos;
 
+/// What finding incidents as data arrives may take. Defaults do not depend on the machine.
+#[derive(Debug, Clone)]
+pub struct WatchOptions {
+    /// How long after the end of a half minute its events may come and still count; default 10 s.
+    pub lateness: Duration,
+    /// How long nothing has to arrive before time is taken to pass without events; default 20 s.
+    pub idle: Duration,
+    /// Bytes for the counts of the last hour of all tenants; default 64 MiB.
+    pub history_bytes: usize,
+    /// Share of a core that it takes at most for reading, and again for explaining, 0.001 to 1; default a twentieth.
+    pub core_share: f64,
+    /// How often it looks whether something is to be done; default 1 s.
+    pub interval: Duration,
+    /// The time; default the system clock.
+    pub clock: fn() -> UnixNanos,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self {
+            lateness: Duration::from_secs(10),
+            idle: Duration::from_secs(20),
+            history_bytes: 64 << 20,
+            core_share: 0.05,
+            interval: Duration::from_secs(1),
+            clock: UnixNanos::now,
+        }
+    }
+}
+
 /// Memory, times and the clock of the correlator. Defaults do not depend on the machine.
 #[derive(Debug, Clone)]
 pub struct CorrelatorOptions {

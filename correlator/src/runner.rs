@@ -3,10 +3,11 @@
 use crate::columns::{EventColumns, stored_links};
 use crate::error::CorrelatorError;
 use crate::linker::{Arrival, LinkKey, Linker, LinkerLimits, SpanLookup};
-use crate::options::CorrelatorOptions;
+use crate::options::{CorrelatorOptions, WatchOptions};
 use crate::pending::Moment;
 use crate::state;
 use crate::statistics::CorrelatorStatistics;
+use crate::watch::{Arrivals, Watcher};
 use crate::window::{AssetHash, Marks, Seen};
 use futures::FutureExt;
 use std::collections::{HashMap, HashSet};
@@ -32,6 +33,8 @@ pub struct Correlator {
     options: CorrelatorOptions,
     linker: Linker,
     statistics: Arc<CorrelatorStatistics>,
+    /// Told what arrives, if somebody watches.
+    arrivals: Option<Arc<Arrivals>>,
     rows: Vec<CorrelationRow>,
     started: Instant,
     next_lookup: Instant,
@@ -79,12 +82,19 @@ impl Correlator {
         }
         let statistics = Arc::new(CorrelatorStatistics::default());
         let started = Instant::now();
-        Self { store, options, linker, statistics, rows: Vec::new(), started, next_lookup: started }
+        let (arrivals, rows) = (None, Vec::new());
+        Self { store, options, linker, statistics, arrivals, rows, started, next_lookup: started }
     }
 
     /// Numbers about this correlator, current as long as it runs.
     pub fn statistics(&self) -> Arc<CorrelatorStatistics> {
         self.statistics.clone()
+    }
+
+    /// Who finds incidents in what this one links; to be run beside it.
+    pub fn watcher(&mut self, options: WatchOptions) -> Watcher {
+        let arrivals = self.arrivals.get_or_insert_default().clone();
+        Watcher::new(self.store.clone(), options, arrivals, self.statistics.clone())
     }
 
     /// Links everything that comes along `tail`; returns when it ends.
@@ -157,6 +167,9 @@ impl Correlator {
         match rows {
             TailRows::Events(batch) => {
                 self.linker.events(arrival, batch, &mut self.rows)?;
+                if let Some(arrivals) = &self.arrivals {
+                    arrivals.note(tenant, batch, now);
+                }
                 let columns = EventColumns::of(batch)?;
                 if columns.rows() > 0 {
                     let lag = now.0.saturating_sub(columns.created_at(0).0).max(0);

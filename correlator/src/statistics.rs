@@ -18,6 +18,7 @@ pub struct CorrelatorStatistics {
     pub(crate) found: AtomicU64,
     pub(crate) lookup_failures: AtomicU64,
     pub(crate) lag_nanos: AtomicU64,
+    pub(crate) watch: WatchStatistics,
 }
 
 impl CorrelatorStatistics {
@@ -76,6 +77,11 @@ impl CorrelatorStatistics {
         read(&self.lag_nanos)
     }
 
+    /// What was done to find incidents as data arrives.
+    pub fn watch(&self) -> &WatchStatistics {
+        &self.watch
+    }
+
     pub(crate) fn count_links(&self, rows: &[CorrelationRow]) {
         for row in rows {
             self.links[row.relation as usize].fetch_add(1, Ordering::Relaxed);
@@ -88,6 +94,109 @@ impl CorrelatorStatistics {
 
     pub(crate) fn set(gauge: &AtomicU64, value: u64) {
         gauge.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Counters of the watcher for incidents since the start, and the current sizes of what it keeps.
+#[derive(Debug, Default)]
+pub struct WatchStatistics {
+    pub(crate) slots: AtomicU64,
+    pub(crate) events: AtomicU64,
+    pub(crate) thinned_slots: AtomicU64,
+    pub(crate) late_slots: AtomicU64,
+    pub(crate) skipped_slots: AtomicU64,
+    pub(crate) evicted_slots: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) opened: AtomicU64,
+    pub(crate) closed: AtomicU64,
+    pub(crate) explained: AtomicU64,
+    pub(crate) tests: AtomicU64,
+    pub(crate) slot_nanos: AtomicU64,
+    pub(crate) busy_nanos: AtomicU64,
+    pub(crate) waiting_slots: AtomicU64,
+    pub(crate) lag_nanos: AtomicU64,
+    pub(crate) history_bytes: AtomicU64,
+}
+
+impl WatchStatistics {
+    /// Half minutes of tenants that were read and had events.
+    pub fn slots(&self) -> u64 {
+        read(&self.slots)
+    }
+
+    /// Events read; those near the border of two half minutes twice.
+    pub fn events(&self) -> u64 {
+        read(&self.events)
+    }
+
+    /// Half minutes with so many events that not all traces were read.
+    pub fn thinned_slots(&self) -> u64 {
+        read(&self.thinned_slots)
+    }
+
+    /// Times that events came of half minutes that had been read already; they are not counted.
+    pub fn late_slots(&self) -> u64 {
+        read(&self.late_slots)
+    }
+
+    /// Half minutes that were not read, being too far behind or unreadable.
+    pub fn skipped_slots(&self) -> u64 {
+        read(&self.skipped_slots)
+    }
+
+    /// Half minutes of the last hour that were forgotten for want of memory.
+    pub fn evicted_slots(&self) -> u64 {
+        read(&self.evicted_slots)
+    }
+
+    /// Steps and values of half minutes that were too many different ones to count.
+    pub fn dropped_entries(&self) -> u64 {
+        read(&self.dropped)
+    }
+
+    /// Incidents opened.
+    pub fn opened(&self) -> u64 {
+        read(&self.opened)
+    }
+
+    /// Incidents closed.
+    pub fn closed(&self) -> u64 {
+        read(&self.closed)
+    }
+
+    /// Times that the cause of an incident was looked for.
+    pub fn explained(&self) -> u64 {
+        read(&self.explained)
+    }
+
+    /// Comparisons made for the last half minute: series times half minutes of the last hour.
+    pub fn tests(&self) -> u64 {
+        read(&self.tests)
+    }
+
+    /// Nanoseconds that reading and comparing the last half minute took.
+    pub fn slot_nanos(&self) -> u64 {
+        read(&self.slot_nanos)
+    }
+
+    /// Nanoseconds of work in all, by the clock: it works on one core.
+    pub fn busy_nanos(&self) -> u64 {
+        read(&self.busy_nanos)
+    }
+
+    /// Half minutes that are complete and wait to be read.
+    pub fn waiting_slots(&self) -> u64 {
+        read(&self.waiting_slots)
+    }
+
+    /// Nanoseconds by which the newest event is later than the earliest half minute that waits.
+    pub fn lag_nanos(&self) -> u64 {
+        read(&self.lag_nanos)
+    }
+
+    /// Bytes of the counts of the last hour, about.
+    pub fn history_bytes(&self) -> u64 {
+        read(&self.history_bytes)
     }
 }
 

@@ -28,6 +28,12 @@ fn a_wrong_value_is_named_with_its_key() {
     assert!(message.contains("exporters.hypertables.retention.events") && message.contains("90d"), "{message}");
     let message = error("exporters: { hypertables: { memory_mib: 1 } }");
     assert!(message.contains("memory_mib is '1'") && message.contains("64"), "{message}");
+    for (key, value, remedy) in
+        [("lateness", "off", "1s to 5m"), ("memory_mib", "0", "65536"), ("core_share", "0", "0.001")]
+    {
+        let message = error(&format!("exporters: {{ hypertables: {{ incidents: {{ {key}: {value} }} }} }}"));
+        assert!(message.contains(&format!("incidents.{key} is '{value}'")) && message.contains(remedy), "{message}");
+    }
 }
 
 #[test]

@@ -207,7 +207,11 @@ impl Chunk {
     }
 
     /// Whose rows it has. Blocks the first time.
-    pub(crate) fn tenants(&self) -> Result<&[String], StorageError> {
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn tenants(&self) -> Result<&[String], StorageError> {
         if let Some(tenants) = self.tenants.get() {
             return Ok(tenants);
         }

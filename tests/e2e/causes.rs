@@ -16,7 +16,7 @@ use whence_simulator::{FaultChoice, FaultKind, Labels, Purpose, Scenario, Scenar
 const END: u64 = 1_790_000_000_000_000_000;
 
 /// A simulated system in which some requests of one service fail, as a recording with labels.
-fn incident(home: &Home) -> (PathBuf, Labels) {
+pub(crate) fn incident(home: &Home) -> (PathBuf, Labels) {
     let faults = FaultChoice::Kinds(vec![FaultKind::Errors]);
     let options = ScenarioOptions { faults, spans: 30_000, ..ScenarioOptions::default() };
     let scenario = Scenario::new(Purpose::Evaluation, 5, END, options);

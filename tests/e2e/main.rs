@@ -22,6 +22,7 @@ mod golden;
 mod grafana;
 mod hostile;
 mod http;
+mod incidents;
 mod keys;
 mod kills;
 mod links;

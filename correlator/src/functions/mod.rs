@@ -29,6 +29,7 @@ pub use causal_chain::{causal_chain, causal_chain_schema};
 pub use changes::{changes, changes_schema};
 pub use incidents::{FoundIncident, find_incidents, incidents, incidents_schema};
 pub use log_patterns::{log_patterns, log_patterns_schema};
+pub(crate) use root_causes::ranked;
 pub use root_causes::{Cause, find_root_causes, root_causes, root_causes_schema};
 pub use service_graph::{service_graph, service_graph_schema};
 pub use trace::{trace, trace_schema};

@@ -112,6 +112,11 @@ impl Delayed {
 }
 
 impl Series {
+    /// All values, in nanoseconds.
+    pub(super) fn nanos(&self) -> impl Iterator<Item = u64> {
+        self.values.iter().map(|value| value.nanos)
+    }
+
     /// Fills `counts` with the slots of the series, in the order of time: how many values are slow, of all.
     pub(super) fn slots(&self, counts: &mut Vec<Slot>) {
         counts.clear();
@@ -155,7 +160,17 @@ fn slow<'a>(baseline: impl Iterator<Item = &'a Value>) -> (u64, u64) {
     }
     let count = nanos.len();
     let (_, median, _) = nanos.select_nth_unstable(count / 2);
-    let median = *median as f64;
-    let (_, high, _) = nanos.select_nth_unstable(((count as f64 * SLOW_QUANTILE) as usize).min(count - 1));
-    ((*high as f64).max(median * SLOW_RATIO + SLOW_NANOS) as u64, median as u64)
+    let median = *median;
+    let (_, high, _) = nanos.select_nth_unstable(high_rank(count));
+    (slow_limit(median, *high), median)
+}
+
+/// Which of so many values, in the order of their size and counted from 0, is the high one.
+pub(super) fn high_rank(count: usize) -> usize {
+    ((count as f64 * SLOW_QUANTILE) as usize).min(count.saturating_sub(1))
+}
+
+/// Above what a value is slow, when the values of the baseline have this median and this high one.
+pub(super) fn slow_limit(median: u64, high: u64) -> u64 {
+    (high as f64).max(median as f64 * SLOW_RATIO + SLOW_NANOS) as u64
 }

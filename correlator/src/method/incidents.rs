@@ -8,7 +8,7 @@ use super::study::Study;
 use whence_schema::{EventId, UnixNanos};
 
 /// The title of what stands out and speaks against nobody.
-const UNTITLED: &str = "something is different";
+pub(crate) const UNTITLED: &str = "something is different";
 
 /// A stretch of time in which something was wrong.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,6 +5,7 @@
 //!                                                                 └─> delays ─┤                              ├─> study
 //!                 points ────────────────────────────────────────> series ────┼──────────────────────────────┘     │
 //!                                                                             └─> scan: when something was wrong   v
+//!                                          one slot: digest ─> history: the last hour ─┘
 //!                                                                                        causes, incidents (explanation)
 //! ```
 //!
@@ -14,14 +15,16 @@
 mod blame;
 pub(crate) mod causes;
 mod delays;
+pub(crate) mod digest;
 mod explanation;
 mod findings;
+pub(crate) mod history;
 pub(crate) mod incidents;
 pub(crate) mod observations;
 mod scan;
 mod series;
 mod share;
-mod slots;
+pub(crate) mod slots;
 mod steps;
 pub(crate) mod structural;
 mod study;

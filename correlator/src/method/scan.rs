@@ -16,7 +16,7 @@ const LONG: u32 = 4;
 /// is below 4.
 pub(super) const STANDS_OUT: f64 = 4.5;
 /// Quiet slots that may lie within one run.
-const MOST_QUIET: u32 = 2;
+pub(super) const MOST_QUIET: u32 = 2;
 /// Slots after which a run is cut: what lasts longer than ten minutes is looked at in parts.
 pub(super) const LONGEST: u32 = 20;
 
@@ -29,16 +29,26 @@ pub(super) struct Run {
 }
 
 /// Something that is counted per slot, while it is scanned.
-struct Counted<'a> {
+pub(super) struct Counted {
     slots: Vec<Slot>,
     /// Number of slots that the level has passed.
     passed: usize,
     level: Level,
-    least: &'a Least,
+    least: &'static Least,
 }
 
-impl<'a> Counted<'a> {
-    fn new(slots: &[Slot], least: &'a Least) -> Self {
+impl Counted {
+    /// A step, of which there are so many in each slot, in the order of time.
+    pub(super) fn step(slots: &[Slot]) -> Self {
+        Self::new(slots, &STEP)
+    }
+
+    /// Slow values of a series, likewise.
+    pub(super) fn delay(slots: &[Slot]) -> Self {
+        Self::new(slots, &DELAY)
+    }
+
+    fn new(slots: &[Slot], least: &'static Least) -> Self {
         Self { slots: slots.to_vec(), passed: 0, level: Level::new(slots), least }
     }
 
@@ -85,17 +95,21 @@ impl<'a> Counted<'a> {
 
 /// The runs of slots of the baseline that stand out by what spans and logs show.
 pub(super) fn runs(steps: &Steps, delays: &Delays, slots: &Slots) -> Vec<Run> {
-    let end = slots.window;
     let mut all = Vec::new();
     let mut counts = Vec::new();
     for step in 0..steps.steps.len() {
         steps.slots(step, &mut counts);
-        all.push(Counted::new(&counts, &STEP));
+        all.push(Counted::step(&counts));
     }
     for series in &delays.series {
         series.slots(&mut counts);
-        all.push(Counted::new(&counts, &DELAY));
+        all.push(Counted::delay(&counts));
     }
+    runs_of(all, slots.window)
+}
+
+/// The runs of slots before `end` in which something of `all` stands out.
+pub(super) fn runs_of(mut all: Vec<Counted>, end: u32) -> Vec<Run> {
     // Of the slots that stand out; of others 0.
     let mut deviates = vec![0.0_f64; end as usize];
     for slot in 0..end {

@@ -8,6 +8,33 @@ use whence_schema::UnixNanos;
 /// rarely.
 pub(super) const SLOT_NANOS: i64 = 30_000_000_000;
 
+/// Number of a slot on the grid that everybody shares: slot 0 begins with the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GridSlot(pub(crate) i32);
+
+impl GridSlot {
+    /// The slot of an instant.
+    pub(crate) fn at(time: UnixNanos) -> Self {
+        // 64 bits of nanoseconds are fewer slots than 32 bits can number.
+        Self(time.0.div_euclid(SLOT_NANOS) as i32)
+    }
+
+    /// When it begins.
+    pub(crate) fn start(self) -> UnixNanos {
+        UnixNanos(i64::from(self.0).saturating_mul(SLOT_NANOS))
+    }
+
+    /// The slot so many later, or earlier.
+    pub(crate) fn later(self, slots: i32) -> Self {
+        Self(self.0.saturating_add(slots))
+    }
+
+    /// When it ends, exclusive.
+    pub(crate) fn end(self) -> UnixNanos {
+        self.later(1).start()
+    }
+}
+
 /// Slots of a baseline and the window after it. The window begins with a slot, so that none holds some of both.
 #[derive(Debug, Clone)]
 pub(super) struct Slots {

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 const MOST_STEPS: usize = 500_000;
 
 /// What a step follows on: an operation of an asset, and the symbol before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Context {
     pub(super) asset: u32,
     pub(super) operation: u32,
@@ -82,6 +82,12 @@ impl Steps {
             }
         }
         counted
+    }
+
+    /// Every step with what it follows on, and how often it was taken in all slots.
+    pub(super) fn totals(&self) -> impl Iterator<Item = (Context, Symbol, u32)> {
+        let total = |step: &Step| step.slots.iter().map(|slot| slot.hits).sum();
+        self.steps.iter().map(move |step| (self.contexts[step.context as usize].0, step.next, total(step)))
     }
 
     /// The steps that spans from `first` to `end`, exclusive, took: the span's index and the step's.

@@ -17,6 +17,8 @@ const SIMILAR: f32 = 0.5;
 const PREFIX: usize = 2;
 /// Most templates; messages beyond that share the last one of their asset's.
 const MOST_TEMPLATES: usize = 20_000;
+/// Messages whose template is remembered; beyond that all are forgotten, and compared with templates again.
+const MOST_KNOWN: usize = 1 << 17;
 /// Stands for a token that varies.
 const MASK: &str = "<*>";
 
@@ -26,6 +28,8 @@ pub(crate) struct Templates {
     /// Templates by asset, number of tokens and prefix.
     groups: HashMap<(u32, usize, u64), Vec<u32>>,
     tokens: Vec<Vec<Box<str>>>,
+    /// Whose messages, by template.
+    assets: Vec<u32>,
     /// Template by asset and masked message.
     known: HashMap<(u32, u64), u32>,
     masked: String,
@@ -42,12 +46,33 @@ impl Templates {
             Some(template) => *template,
             None => {
                 let template = self.similar(asset, &masked);
+                if self.known.len() >= MOST_KNOWN {
+                    self.known.clear();
+                }
                 self.known.insert(key, template);
                 template
             }
         };
         self.masked = masked;
         template
+    }
+
+    /// Adds a template that an earlier process had found; its number is that of templates before.
+    pub(crate) fn restore(&mut self, asset: u32, text: &str) {
+        let tokens: Vec<&str> = text.split(' ').filter(|token| !token.is_empty()).collect();
+        self.groups.entry(group(asset, &tokens)).or_default().push(self.tokens.len() as u32);
+        self.tokens.push(tokens.iter().map(|token| (*token).into()).collect());
+        self.assets.push(asset);
+    }
+
+    /// Whose messages they are.
+    pub(crate) fn asset(&self, template: u32) -> Option<u32> {
+        self.assets.get(template as usize).copied()
+    }
+
+    /// Number of templates.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
     }
 
     /// The tokens of a template.
@@ -57,12 +82,10 @@ impl Templates {
 
     fn similar(&mut self, asset: u32, masked: &str) -> u32 {
         let tokens: Vec<&str> = masked.split(' ').filter(|token| !token.is_empty()).collect();
-        let prefix: String = tokens.iter().filter(|token| **token != MASK).take(PREFIX).copied().collect();
-        let key = (asset, tokens.len(), xxh3_64(prefix.as_bytes()));
         let full = self.tokens.len() >= MOST_TEMPLATES;
-        let group = self.groups.entry(key).or_default();
+        let alike = self.groups.entry(group(asset, &tokens)).or_default();
         let mut best: Option<(f32, u32)> = None;
-        for &template in group.iter() {
+        for &template in alike.iter() {
             let same = self.tokens[template as usize].iter().zip(&tokens).filter(|(a, b)| &***a == **b).count();
             let share = same as f32 / tokens.len().max(1) as f32;
             if best.is_none_or(|(most, _)| share > most) {
@@ -82,11 +105,18 @@ impl Templates {
             _ => {
                 let template = self.tokens.len() as u32;
                 self.tokens.push(tokens.iter().map(|token| (*token).into()).collect());
-                group.push(template);
+                self.assets.push(asset);
+                alike.push(template);
                 template
             }
         }
     }
+}
+
+/// The group of templates in which a message's is.
+fn group(asset: u32, tokens: &[&str]) -> (u32, usize, u64) {
+    let prefix: String = tokens.iter().filter(|token| **token != MASK).take(PREFIX).copied().collect();
+    (asset, tokens.len(), xxh3_64(prefix.as_bytes()))
 }
 
 /// Writes the tokens of a message, one space between them, with what varies by its look masked.

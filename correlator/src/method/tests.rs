@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use super::causes::{Answer, CauseKind, Question, RootCause, root_causes};
+use super::digest::Digest;
+use super::history::History;
 use super::incidents::incidents;
 use super::observations::{ChangeKind, ChangeSeen, LogSeen, Observations, PointSeen, SpanKind, SpanSeen};
+use super::slots::GridSlot;
+use super::templates::Templates;
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -278,5 +282,42 @@ proptest! {
         system.seen.logs.shuffle(&mut random);
         system.seen.points.shuffle(&mut random);
         prop_assert_eq!(system.causes(), causes);
+    }
+}
+
+/// What began in a slot, and shortly before and after it.
+fn around(seen: &Observations, slot: GridSlot) -> Observations {
+    let inside = |time: UnixNanos| time.0 >= slot.start().0 - 10 * SECOND && time.0 < slot.end().0 + 10 * SECOND;
+    let mut seen = seen.clone();
+    seen.spans.retain(|span| inside(span.start));
+    seen.logs.retain(|log| inside(log.time));
+    seen
+}
+
+#[test]
+fn digests_of_slots_have_the_same_runs_as_their_events() {
+    for wrong in [Wrong::FailedStock, Wrong::SlowDatabase, Wrong::SlowOrders, Wrong::Nothing] {
+        let seen = System::new(|second| if (1_200..1_290).contains(&second) { wrong } else { Wrong::Nothing }).seen;
+        let slots = 0..60;
+        let end = GridSlot(slots.end).start();
+        let found = incidents(&seen, UnixNanos(0), end).into_iter().map(|incident| (incident.opened, incident.closed));
+        let found: Vec<(UnixNanos, UnixNanos)> = found.collect();
+        assert_eq!(found.len(), usize::from(wrong != Wrong::Nothing), "{found:?}");
+        let (mut history, mut templates) = (History::default(), Templates::default());
+        for slot in slots.clone().map(GridSlot) {
+            assert_eq!(history.add(&Digest::of(&around(&seen, slot), slot, &mut templates)), 0);
+        }
+        let runs = history.scan(GridSlot(slots.end - 1)).runs.into_iter();
+        let runs: Vec<_> = runs.map(|run| (run.slots.start.start(), run.slots.end.start())).collect();
+        assert_eq!(runs, found);
+        let bytes = history.bytes();
+        assert_eq!((history.forget_half(), history.bytes() < bytes), (30, true));
+        assert_eq!(
+            history.scan(GridSlot(slots.end - 1)).runs.len(),
+            runs.len(),
+            "the trouble is in the half that stays"
+        );
+        while history.forget_half() > 0 {}
+        assert_eq!(history.bytes(), 0);
     }
 }

@@ -93,6 +93,11 @@ pub(super) struct Traces {
 impl Traces {
     /// Of all spans and log records.
     pub(super) fn of(observations: &Observations) -> Self {
+        Self::with(observations, Templates::default())
+    }
+
+    /// Likewise, with templates that are known already.
+    pub(super) fn with(observations: &Observations, templates: Templates) -> Self {
         let mut spans = observations.spans.clone();
         spans.sort_unstable_by_key(|span| (span.start, span.trace, span.span));
         spans.dedup_by_key(|span| (span.start, span.trace, span.span));
@@ -106,7 +111,7 @@ impl Traces {
         };
         let parents: Vec<u32> =
             spans.iter().enumerate().map(|(index, span)| not_itself(index, parent_of(span))).collect();
-        let mut traces = Self { spans, parents, ..Self::default() };
+        let mut traces = Self { spans, parents, templates, ..Self::default() };
         traces.read_logs(observations, |trace, span| {
             let seen = SpanSeen { trace, span, ..EMPTY };
             if span == 0 { NONE } else { by_id.get(&seen.id()).copied().unwrap_or(NONE) }

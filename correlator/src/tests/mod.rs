@@ -7,3 +7,4 @@ mod observing;
 mod property;
 mod rows;
 mod through_store;
+mod watching;

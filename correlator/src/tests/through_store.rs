@@ -25,17 +25,22 @@ use whence_schema::{
 use whence_storage::{CrashPoint, Opened, Snapshot, StorageError, Store, StoreOptions};
 
 /// Requests by number, which is their body: mapping a logged request again is looking it up.
-type Requests = Arc<Mutex<Vec<MappedRequest>>>;
+pub(super) type Requests = Arc<Mutex<Vec<MappedRequest>>>;
 
 /// A running store with its correlator.
-struct Life {
-    store: Store,
+pub(super) struct Life {
+    pub(super) store: Store,
     correlator: JoinHandle<()>,
     statistics: Arc<CorrelatorStatistics>,
 }
 
 impl Life {
-    async fn begin(path: &Path, requests: &Requests, fail_at: Option<CrashPoint>, window_bytes: usize) -> Self {
+    pub(super) async fn begin(
+        path: &Path,
+        requests: &Requests,
+        fail_at: Option<CrashPoint>,
+        window_bytes: usize,
+    ) -> Self {
         let options = StoreOptions { path: path.to_owned(), fail_at, compaction: false, ..StoreOptions::default() };
         let Opened { store, tail, recovery, correlator_state } = open(options).await;
         let options = CorrelatorOptions {
@@ -57,7 +62,7 @@ impl Life {
         Self { store, correlator, statistics }
     }
 
-    async fn append(&self, requests: &Requests, items: &[Item]) {
+    pub(super) async fn append(&self, requests: &Requests, items: &[Item]) {
         let events = items.iter().filter_map(|item| if let Item::Event(row) = item { Some(row.clone()) } else { None });
         let events: Vec<EventRow> = events.collect();
         let exemplars =
@@ -91,14 +96,14 @@ impl Life {
     }
 
     /// Stops in order; false when that ended at the crash point.
-    async fn close(self) -> bool {
+    pub(super) async fn close(self) -> bool {
         let outcome = self.store.close().await;
         self.correlator.await.unwrap();
         outcome.is_ok()
     }
 
     /// Ends as by a kill: nothing more is written.
-    async fn crash(self) {
+    pub(super) async fn crash(self) {
         self.correlator.abort();
         let _ = self.correlator.await;
     }

@@ -1,0 +1,359 @@
+//! Finds incidents as data arrives.
+//!
+//! ```text
+//! linker --slots that have events--> arrivals --> calendar: which slots are complete        (per tenant)
+//!                                                    |
+//!          snapshot --one slot, once--> reader --digest--> history: the last hour --scan--> runs
+//!                                          |                                                 |
+//!                                       messages                              ongoing: opens, grows, closes
+//!                                          |                                                 |
+//!                                 Store::put_log_templates                        Store::put_incidents <-- look
+//! ```
+//!
+//! `look` explains an incident that is new or has changed, from the stored events. All but this file is without a
+//! runtime.
+//!
+//! Works one slot or one explanation at a time, and rests after each so long that it takes a small share of a core; what
+//! waits meanwhile are numbers of slots. Nothing is waited for by ingest or linking. After a start the hour before what
+//! arrives is read again, so that nothing has to be saved but what was found.
+
+mod arrivals;
+mod calendar;
+mod look;
+mod messages;
+mod ongoing;
+mod reader;
+mod tenant;
+
+pub(crate) use arrivals::Arrivals;
+
+use crate::error::CorrelatorError;
+use crate::options::WatchOptions;
+use crate::statistics::CorrelatorStatistics;
+use calendar::{Due, Patience};
+use ongoing::Unexplained;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tenant::{Looked, Watched};
+use whence_schema::{TenantId, UnixNanos};
+use whence_storage::{LogTemplate, Snapshot, StorageError, Store};
+
+/// How often a slot that cannot be read is tried.
+const ATTEMPTS: u32 = 3;
+/// Rest after the store could not be read or written.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// Seconds in which chunks were written of which some events may not have been read.
+const WRITTEN_LATELY: i64 = 3_600;
+/// A tenant of whom nothing has come for so long is forgotten, until something comes: two hours.
+const FORGOTTEN_AFTER: i64 = 7_200_000_000_000;
+
+/// Watches what arrives and keeps incidents. One per store.
+pub struct Watcher {
+    store: Store,
+    options: WatchOptions,
+    arrivals: Arc<Arrivals>,
+    statistics: Arc<CorrelatorStatistics>,
+    tenants: HashMap<TenantId, Watched>,
+    /// When the next slot may be read, and the next incident be explained.
+    next_slot: Instant,
+    next_explanation: Instant,
+    steps: u64,
+}
+
+impl Watcher {
+    pub(crate) fn new(
+        store: Store,
+        options: WatchOptions,
+        arrivals: Arc<Arrivals>,
+        statistics: Arc<CorrelatorStatistics>,
+    ) -> Self {
+        let now = Instant::now();
+        let tenants = HashMap::new();
+        Self { store, options, arrivals, statistics, tenants, next_slot: now, next_explanation: now, steps: 0 }
+    }
+
+    /// Watches until `until` ends; what it is at then is begun again by the next start.
+    pub async fn run(mut self, until: impl Future<Output = ()>) {
+        let mut until = std::pin::pin!(until);
+        tokio::select! {
+            () = &mut until => return,
+            () = self.recall((self.options.clock)()) => {}
+        }
+        let interval = self.options.interval.max(Duration::from_millis(1));
+        loop {
+            let step = async {
+                if !self.step((self.options.clock)()).await {
+                    tokio::time::sleep(interval).await;
+                }
+            };
+            tokio::select! {
+                () = &mut until => return,
+                () = step => {}
+            }
+        }
+    }
+
+    /// Finds the tenants that had events before this process started: slots of theirs may have been complete and not read.
+    pub(crate) async fn recall(&self, now: UnixNanos) {
+        let snapshot = self.store.snapshot();
+        match tokio::task::spawn_blocking(move || lately(&snapshot)).await {
+            Ok(Ok(tenants)) => {
+                for (tenant, newest) in tenants {
+                    self.arrivals.suppose(&tenant, newest.min(now), now);
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "which tenants had events lately is not known"),
+            Err(error) => tracing::error!(%error, "looking for tenants that had events lately ended early"),
+        }
+    }
+
+    /// Does one thing that is due at `now`; false when there was none.
+    pub(crate) async fn step(&mut self, now: UnixNanos) -> bool {
+        self.steps += 1;
+        match self.try_step(now).await {
+            Ok(worked) => worked,
+            Err(StorageError::Closed) => false,
+            Err(error) => {
+                tracing::warn!(%error, "incidents cannot be kept");
+                self.next_slot = Instant::now() + AFTER_FAILURE;
+                self.next_explanation = self.next_slot;
+                false
+            }
+        }
+    }
+
+    async fn try_step(&mut self, now: UnixNanos) -> Result<bool, StorageError> {
+        self.take_arrivals().await?;
+        self.forget(now);
+        self.pass(now);
+        self.keep().await?;
+        self.publish(now);
+        if Instant::now() >= self.next_slot
+            && let Some((tenant, due)) = self.due(now)
+        {
+            self.read(tenant, due, now).await;
+            self.keep().await?;
+            return Ok(true);
+        }
+        if Instant::now() >= self.next_explanation
+            && let Some((tenant, asked)) = self.unexplained(now)
+        {
+            self.explain(tenant, asked, now).await;
+            self.keep().await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn patience(&self) -> Patience {
+        Patience { lateness: self.options.lateness, idle: self.options.idle }
+    }
+
+    /// Notes what has arrived; of a tenant that is new here, what is kept is read.
+    async fn take_arrivals(&mut self) -> Result<(), StorageError> {
+        for (tenant, arrived) in self.arrivals.take() {
+            let erasures = self.store.erasures(&tenant);
+            let known = self.tenants.get(&tenant).is_some_and(|watched| watched.erasures == erasures);
+            if !known {
+                let incidents = self.store.incidents(&tenant).await?;
+                let templates = self.store.log_templates(&tenant).await?;
+                let watched = Watched::begin(&arrived, incidents, templates, erasures);
+                self.tenants.insert(tenant.clone(), watched);
+            }
+            if let Some(watched) = self.tenants.get_mut(&tenant) {
+                let (late, skipped) = watched.calendar.note(arrived);
+                CorrelatorStatistics::add(&self.statistics.watch.late_slots, late);
+                CorrelatorStatistics::add(&self.statistics.watch.skipped_slots, skipped);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets tenants whose rows were erased, and those that are silent; and of the others what is too much.
+    fn forget(&mut self, now: UnixNanos) {
+        let store = &self.store;
+        self.tenants.retain(|tenant, watched| {
+            let is_silent = now.0.saturating_sub(watched.calendar.arrived_at().0) >= FORGOTTEN_AFTER
+                && watched.calendar.is_settled()
+                && !watched.ongoing.is_open();
+            !is_silent && store.erasures(tenant) == watched.erasures
+        });
+        let statistics = &self.statistics.watch;
+        loop {
+            let bytes: usize = self.tenants.values().map(|watched| watched.recollection.history.bytes()).sum();
+            CorrelatorStatistics::set(&statistics.history_bytes, bytes as u64);
+            let largest = self.tenants.iter_mut().max_by_key(|(_, watched)| watched.recollection.history.bytes());
+            let Some((_, largest)) = largest.filter(|_| bytes > self.options.history_bytes) else { return };
+            let evicted = largest.recollection.history.forget_half();
+            CorrelatorStatistics::add(&statistics.evicted_slots, evicted);
+            if evicted == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Closes incidents after which nothing came.
+    fn pass(&mut self, now: UnixNanos) {
+        let patience = self.patience();
+        for Watched { calendar, ongoing, .. } in self.tenants.values_mut() {
+            if ongoing.is_open() && calendar.due(now, patience).is_none() {
+                let closed = ongoing.pass(|time| calendar.has_passed(time, now, patience), now);
+                CorrelatorStatistics::add(&self.statistics.watch.closed, closed);
+            }
+        }
+    }
+
+    /// Writes what has changed into the store. What is refused while rows are erased is forgotten after that.
+    async fn keep(&mut self) -> Result<(), StorageError> {
+        for (tenant, watched) in &mut self.tenants {
+            let incidents = watched.ongoing.unkept();
+            if !incidents.is_empty() {
+                match self.store.put_incidents(tenant, &incidents).await {
+                    Err(StorageError::Erasing) => {}
+                    kept => kept.map(|()| watched.ongoing.kept())?,
+                }
+            }
+            if !watched.templates.is_empty() {
+                let templates: Vec<LogTemplate> = watched.templates.values().cloned().collect();
+                match self.store.put_log_templates(tenant, &templates).await {
+                    Err(StorageError::Erasing) => {}
+                    kept => kept.map(|()| watched.templates.clear())?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The slot to be read next: that of the tenant who was served longest ago.
+    fn due(&self, now: UnixNanos) -> Option<(TenantId, Due)> {
+        let patience = self.patience();
+        let due = self.tenants.iter().filter_map(|(tenant, watched)| {
+            let due = watched.calendar.due(now, patience)?;
+            Some(((watched.served, tenant), due))
+        });
+        due.min_by_key(|(served, _)| *served).map(|((_, tenant), due)| (tenant.clone(), due))
+    }
+
+    async fn read(&mut self, tenant: TenantId, due: Due, now: UnixNanos) {
+        let Some(watched) = self.tenants.get_mut(&tenant) else { return };
+        watched.served = self.steps;
+        let mut recollection = std::mem::take(&mut watched.recollection);
+        let (snapshot, owner, lateness) = (self.store.snapshot(), tenant.clone(), self.options.lateness);
+        let begun = Instant::now();
+        let job = tokio::task::spawn_blocking(move || {
+            let looked = recollection.look(&snapshot, &owner, due, lateness);
+            (recollection, looked)
+        });
+        let outcome = job.await;
+        let took = begun.elapsed();
+        self.next_slot = Instant::now() + self.rest(took);
+        CorrelatorStatistics::add(&self.statistics.watch.busy_nanos, took.as_nanos() as u64);
+        let Some(watched) = self.tenants.get_mut(&tenant) else { return };
+        let Ok((recollection, looked)) = outcome else {
+            tracing::error!("reading half a minute ended early; what was known of the last hour is read again");
+            self.tenants.remove(&tenant);
+            return;
+        };
+        watched.recollection = recollection;
+        match looked {
+            Ok(looked) => self.looked(&tenant, due, looked, took, now),
+            Err(error) => self.failed(&tenant, due, &error),
+        }
+    }
+
+    fn looked(&mut self, tenant: &TenantId, due: Due, looked: Looked, took: Duration, now: UnixNanos) {
+        let Some(watched) = self.tenants.get_mut(tenant) else { return };
+        watched.failures = 0;
+        watched.calendar.done(due.slot, looked.events > 0);
+        let statistics = &self.statistics.watch;
+        CorrelatorStatistics::add(&statistics.slots, u64::from(looked.events > 0));
+        CorrelatorStatistics::add(&statistics.events, looked.events);
+        CorrelatorStatistics::add(&statistics.thinned_slots, u64::from(looked.thinned > 1));
+        CorrelatorStatistics::add(&statistics.dropped, looked.dropped);
+        if let Some(scanned) = looked.scanned {
+            CorrelatorStatistics::set(&statistics.tests, scanned.tests);
+            CorrelatorStatistics::set(&statistics.slot_nanos, took.as_nanos() as u64);
+            let changed = watched.ongoing.take(tenant, due.slot, &scanned.runs, now);
+            CorrelatorStatistics::add(&statistics.opened, changed.opened);
+            CorrelatorStatistics::add(&statistics.closed, changed.closed);
+        }
+        watched.templates.extend(looked.templates.into_iter().map(|template| (template.id, template)));
+    }
+
+    /// A slot that cannot be read is tried again, and left out when that goes on; a bucket is waited for.
+    fn failed(&mut self, tenant: &TenantId, due: Due, error: &CorrelatorError) {
+        tracing::warn!(%error, "cannot read what arrived, to look for incidents");
+        self.next_slot = Instant::now() + AFTER_FAILURE;
+        let Some(watched) = self.tenants.get_mut(tenant) else { return };
+        watched.failures += u32::from(!error.needs_bucket());
+        if watched.failures >= ATTEMPTS {
+            watched.failures = 0;
+            watched.calendar.done(due.slot, true);
+            CorrelatorStatistics::add(&self.statistics.watch.skipped_slots, 1);
+        }
+    }
+
+    /// What is to be explained next: what is over, or may not change with what already waits to be read.
+    fn unexplained(&self, now: UnixNanos) -> Option<(TenantId, Unexplained)> {
+        let patience = self.patience();
+        let asked = self.tenants.iter().filter_map(|(tenant, watched)| {
+            let asked = watched.ongoing.unexplained(watched.calendar.due(now, patience).is_none())?;
+            Some(((watched.served, tenant), asked))
+        });
+        asked.min_by_key(|(served, _)| *served).map(|((_, tenant), asked)| (tenant.clone(), asked))
+    }
+
+    async fn explain(&mut self, tenant: TenantId, asked: Unexplained, now: UnixNanos) {
+        let (snapshot, owner, question) = (self.store.snapshot(), tenant.clone(), asked.clone());
+        let begun = Instant::now();
+        let told = tokio::task::spawn_blocking(move || look::explain(&snapshot, &owner, &question)).await;
+        let took = begun.elapsed();
+        self.next_explanation = Instant::now() + self.rest(took);
+        CorrelatorStatistics::add(&self.statistics.watch.busy_nanos, took.as_nanos() as u64);
+        let told = match told {
+            Ok(Ok(told)) => Some(told),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot look for the cause of an incident");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "looking for the cause of an incident ended early");
+                None
+            }
+        };
+        CorrelatorStatistics::add(&self.statistics.watch.explained, 1);
+        if let Some(watched) = self.tenants.get_mut(&tenant) {
+            watched.ongoing.explain(&asked, told, now);
+        }
+    }
+
+    /// How long to rest after so much work.
+    fn rest(&self, took: Duration) -> Duration {
+        took.mul_f64((1.0 / self.options.core_share.clamp(0.001, 1.0)) - 1.0)
+    }
+
+    fn publish(&self, now: UnixNanos) {
+        let patience = self.patience();
+        let calendars = || self.tenants.values().map(|watched| &watched.calendar);
+        let waiting = calendars().map(|calendar| calendar.complete(now, patience) as u64);
+        CorrelatorStatistics::set(&self.statistics.watch.waiting_slots, waiting.sum());
+        let lag = calendars().map(|calendar| calendar.lag_nanos(now, patience)).max();
+        CorrelatorStatistics::set(&self.statistics.watch.lag_nanos, lag.unwrap_or(0));
+    }
+}
+
+/// The tenants in chunks that were written in the last hour of writing, and until when they may have events. Blocks on
+/// file reads.
+fn lately(snapshot: &Snapshot) -> Result<HashMap<TenantId, UnixNanos>, StorageError> {
+    let chunks = || snapshot.events.chunks.iter();
+    let newest = chunks().map(|chunk| chunk.created_seconds).max().unwrap_or(0);
+    let mut tenants: HashMap<TenantId, UnixNanos> = HashMap::new();
+    for chunk in chunks().filter(|chunk| newest - chunk.created_seconds <= WRITTEN_LATELY) {
+        for tenant in chunk.tenants()? {
+            let until = tenants.entry(TenantId::new(tenant)).or_insert(chunk.max_time);
+            *until = chunk.max_time.max(*until);
+        }
+    }
+    Ok(tenants)
+}
