@@ -13,6 +13,7 @@ mod pipeline;
 mod progress;
 mod same_host;
 mod shutdown;
+mod system_tables;
 mod table_functions;
 
 use clap::Parser;

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use whence_correlator::{Correlator, CorrelatorOptions, CorrelatorStatistics, WatchOptions, Watcher};
 use whence_otlp_receiver::{Ingest, Mapper, ReceiverLimits, ReceiverOptions, default_rules, serve_grpc, serve_http};
 use whence_query::serve::pgwire::{Tls, TlsOptions, TlsVersion};
-use whence_query::{QueryEngine, QueryOptions};
+use whence_query::{Additions, QueryEngine, QueryOptions};
 use whence_schema::{Signal, TenantId};
 use whence_storage::{Keyring, Opened, Recovery, Retention, StorageError, Store, StoreOptions};
 
@@ -85,7 +85,9 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         ),
     ];
     empty_spill_folder(config)?;
-    let engine = QueryEngine::new(store.clone(), crate::table_functions::all(), query_options(config))?;
+    let additions =
+        Additions { functions: crate::table_functions::all(), tables: crate::system_tables::all(statistics.clone()) };
+    let engine = QueryEngine::new(store.clone(), additions, query_options(config))?;
     let answering = CancellationToken::new();
     let restart = Arc::new(Notify::new());
     let admin = Admin::new(store.clone(), config.exporters.hypertables.folder().to_owned(), restart.clone());

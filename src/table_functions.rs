@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 use whence_correlator::{
-    CorrelatorError, blast_radius, blast_radius_schema, causal_chain, causal_chain_schema, changes, changes_schema,
-    incidents, incidents_schema, log_patterns, log_patterns_schema, root_causes, root_causes_schema, service_graph,
-    service_graph_schema, trace, trace_schema,
+    CorrelatorError, attribute_lift, attribute_lift_schema, blast_radius, blast_radius_schema, causal_chain,
+    causal_chain_schema, changes, changes_schema, incidents, incidents_schema, log_patterns, log_patterns_schema,
+    root_causes, root_causes_schema, service_graph, service_graph_schema, trace, trace_schema,
 };
 use whence_query::{Argument, ArgumentKind, TableFunction, TableFunctionError};
 
@@ -16,6 +16,7 @@ const WINDOW: &[ArgumentKind] = &[ArgumentKind::Timestamp, ArgumentKind::Timesta
 pub fn all() -> Vec<TableFunction> {
     let mut functions = about_events();
     functions.extend(about_windows());
+    functions.push(comparing_events());
     functions
 }
 
@@ -119,6 +120,30 @@ fn about_windows() -> Vec<TableFunction> {
             }),
         },
     ]
+}
+
+/// `attribute_lift(bad, good, from, to)`.
+fn comparing_events() -> TableFunction {
+    TableFunction {
+        name: "attribute_lift",
+        description: "values of attributes that are over-represented among bad events",
+        arguments: &[
+            ArgumentKind::Condition("bad"),
+            ArgumentKind::Condition("good"),
+            ArgumentKind::Timestamp,
+            ArgumentKind::Timestamp,
+        ],
+        schema: attribute_lift_schema(),
+        call: Arc::new(|snapshot, tenant, arguments| match arguments {
+            [
+                Argument::Condition(bad),
+                Argument::Condition(good),
+                Argument::Timestamp(from),
+                Argument::Timestamp(to),
+            ] => attribute_lift(snapshot, tenant, (bad, good), *from, *to).map_err(why),
+            _ => Err(mismatch()),
+        }),
+    }
 }
 
 fn why(error: CorrelatorError) -> TableFunctionError {

@@ -5,9 +5,11 @@
 //! common with what answers are judged on. A share says how far an answer is ahead of the others: that means the same
 //! in any system, whereas how strong evidence is depends on how much a system is used and how steadily.
 //! Between two of its scores confidence is on the line. Until it has been made for the method as it is, it holds
-//! provisional straight lines.
+//! provisional straight lines, and nothing but those.
 
 use std::sync::LazyLock;
+use whence_schema::UnixNanos;
+use whence_storage::parse_time;
 
 /// Points of one rank, by share of the evidence.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -20,26 +22,84 @@ pub struct Curve {
     pub confidences: Vec<f64>,
 }
 
-/// The curves in use, by rank.
-static CURVES: LazyLock<Vec<Curve>> =
+/// What `confidence.json` holds. What is not known is not there: then it was not fitted.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confidence {
+    /// The day it was made, as in `2026-01-31`.
+    #[serde(default)]
+    pub made: Option<String>,
+    /// Simulated faults that it was fitted to.
+    #[serde(default)]
+    pub faults: Option<u64>,
+    /// Times without a fault that it was fitted to.
+    #[serde(default)]
+    pub quiet: Option<u64>,
+    /// Brier score of first answers, each by a curve that was fitted to other systems.
+    #[serde(default)]
+    pub brier: Option<f64>,
+    /// Expected calibration error of the same.
+    #[serde(default)]
+    pub expected_calibration_error: Option<f64>,
+    /// By rank, of the first three.
+    pub curves: Vec<Curve>,
+}
+
+/// How confidence was calibrated, as far as it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Calibration {
+    /// The beginning of the day.
+    pub made_at: Option<UnixNanos>,
+    /// Simulated faults that it was fitted to.
+    pub faults: Option<u64>,
+    /// Times without a fault that it was fitted to.
+    pub quiet: Option<u64>,
+    /// Brier score of first answers in two-fold cross-validation: the mean squared distance of confidence from 1 for a
+    /// right answer and from 0 for a wrong one.
+    pub brier: Option<f64>,
+    /// Expected calibration error of the same: the mean distance of confidence from the share of right answers in ten
+    /// bins of equally many answers.
+    pub expected_calibration_error: Option<f64>,
+}
+
+/// What is in use.
+static IN_USE: LazyLock<Confidence> =
     LazyLock::new(|| serde_json::from_str(include_str!("confidence.json")).unwrap_or_default());
+
+/// How the confidence in use was calibrated.
+pub fn calibration() -> Calibration {
+    calibration_of(&IN_USE)
+}
+
+fn calibration_of(confidence: &Confidence) -> Calibration {
+    Calibration {
+        made_at: confidence.made.as_deref().and_then(parse_time),
+        faults: confidence.faults,
+        quiet: confidence.quiet,
+        brier: confidence.brier,
+        expected_calibration_error: confidence.expected_calibration_error,
+    }
+}
 
 /// How likely an answer is right, 0 to 1.
 pub(crate) fn confidence(rank: i32, score: f64) -> f32 {
-    let curve = CURVES.iter().rev().find(|curve| curve.rank <= rank);
-    curve.map_or(0.0, |curve| at(curve, score)) as f32
+    let curve = IN_USE.curves.iter().rev().find(|curve| curve.rank <= rank);
+    curve.map_or(0.0, |curve| curve.at(score)) as f32
 }
 
-fn at(curve: &Curve, score: f64) -> f64 {
-    let Curve { scores, confidences, .. } = curve;
-    let above = scores.partition_point(|known| *known <= score);
-    match (above.checked_sub(1), above) {
-        (None, _) => confidences.first().copied().unwrap_or(0.0),
-        (Some(below), above) if above < scores.len() => {
-            let share = (score - scores[below]) / (scores[above] - scores[below]);
-            confidences[below] + share * (confidences[above] - confidences[below])
+impl Curve {
+    /// How likely an answer with this score is right, 0 to 1.
+    pub fn at(&self, score: f64) -> f64 {
+        let Self { scores, confidences, .. } = self;
+        let above = scores.partition_point(|known| *known <= score);
+        match (above.checked_sub(1), above) {
+            (None, _) => confidences.first().copied().unwrap_or(0.0),
+            (Some(below), above) if above < scores.len() => {
+                let share = (score - scores[below]) / (scores[above] - scores[below]);
+                confidences[below] + share * (confidences[above] - confidences[below])
+            }
+            (Some(below), _) => confidences[below],
         }
-        (Some(below), _) => confidences[below],
     }
 }
 
@@ -91,18 +151,20 @@ impl Block {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn what_is_shipped_reads_and_rises_with_the_score() {
-        assert!(!CURVES.is_empty());
-        for curve in CURVES.iter() {
+        let curves = &IN_USE.curves;
+        assert!(!curves.is_empty());
+        for curve in curves {
             assert_eq!(curve.scores.len(), curve.confidences.len());
             assert!(curve.scores.windows(2).all(|pair| pair[0] < pair[1]), "{curve:?}");
             assert!(curve.confidences.windows(2).all(|pair| pair[0] <= pair[1]), "{curve:?}");
             assert!(curve.confidences.iter().all(|value| (0.0..=1.0).contains(value)), "{curve:?}");
         }
-        assert_eq!(CURVES[0].rank, 1);
+        assert_eq!(curves[0].rank, 1);
         assert!(confidence(1, 1e9) > confidence(1, 0.0));
     }
 
@@ -112,9 +174,34 @@ mod tests {
         let curve = fit(1, &[(1.0, true), (2.0, false), (3.0, false), (4.0, true), (5.0, true)]);
         assert_eq!(curve.scores, [1.0, 3.0, 4.0, 5.0]);
         assert_eq!(curve.confidences, [2.0 / 5.0, 2.0 / 5.0, 3.0 / 4.0, 3.0 / 4.0]);
-        assert_eq!(at(&curve, 0.0), 0.4);
-        assert!((at(&curve, 3.5) - (0.4 + 0.75) / 2.0).abs() < 1e-12);
-        assert_eq!(at(&curve, 99.0), 0.75);
+        assert_eq!(curve.at(0.0), 0.4);
+        assert!((curve.at(3.5) - (0.4 + 0.75) / 2.0).abs() < 1e-12);
+        assert_eq!(curve.at(99.0), 0.75);
+    }
+
+    #[test]
+    fn what_is_shipped_is_calibrated_in_full_or_not_at_all() {
+        let Calibration { made_at, faults, quiet, brier, expected_calibration_error } = calibration();
+        let known = [made_at.is_some(), faults.is_some(), quiet.is_some(), brier.is_some()];
+        assert!(known.iter().all(|known| *known == expected_calibration_error.is_some()), "{:?}", calibration());
+    }
+
+    #[test]
+    fn a_file_tells_when_and_on_what_it_was_fitted() {
+        let text = r#"{"made": "1970-01-02", "faults": 7, "quiet": 2, "brier": 0.125, "expected_calibration_error": 0.5,
+            "curves": [{"rank": 1, "scores": [1.0], "confidences": [0.5]}]}"#;
+        let read: Confidence = serde_json::from_str(text).unwrap();
+        let expected = Calibration {
+            made_at: Some(UnixNanos(86_400_000_000_000)),
+            faults: Some(7),
+            quiet: Some(2),
+            brier: Some(0.125),
+            expected_calibration_error: Some(0.5),
+        };
+        assert_eq!(calibration_of(&read), expected);
+        let bare: Confidence = serde_json::from_str(r#"{"curves": []}"#).unwrap();
+        assert_eq!(calibration_of(&bare), Calibration::default());
+        assert!(serde_json::from_str::<Confidence>(r#"{"curves": [], "bier": 1.0}"#).is_err());
     }
 
     #[test]

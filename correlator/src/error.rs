@@ -48,6 +48,12 @@ pub enum CorrelatorError {
         /// What is wrong with them, and what to ask instead.
         problem: String,
     },
+    /// Bad and good events cannot be compared.
+    #[error("{problem}")]
+    Comparison {
+        /// Why not, and what to ask instead.
+        problem: String,
+    },
     /// The range holds more spans than a service graph is computed over.
     #[error("more than {limit} spans between the two times: ask for a shorter range")]
     RangeTooLarge {
@@ -64,7 +70,7 @@ impl CorrelatorError {
 
     /// True when the arguments are at fault.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Window { .. } | Self::RangeTooLarge { .. })
+        matches!(self, Self::Window { .. } | Self::Comparison { .. } | Self::RangeTooLarge { .. })
     }
 
     /// True when the same call may succeed later.

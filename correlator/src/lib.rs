@@ -27,6 +27,7 @@ mod method;
 mod observe;
 mod options;
 mod pending;
+mod quality;
 mod recent;
 mod runner;
 mod span_links;
@@ -38,14 +39,16 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use confidence::{Curve, fit};
+pub use confidence::{Calibration, Confidence, Curve, calibration, fit};
 pub use error::CorrelatorError;
 pub use functions::{
-    Cause, FoundIncident, blast_radius, blast_radius_schema, causal_chain, causal_chain_schema, changes,
-    changes_schema, find_incidents, find_root_causes, incidents, incidents_schema, log_patterns, log_patterns_schema,
-    root_causes, root_causes_schema, service_graph, service_graph_schema, trace, trace_schema,
+    Cause, FoundIncident, attribute_lift, attribute_lift_schema, blast_radius, blast_radius_schema, causal_chain,
+    causal_chain_schema, changes, changes_schema, find_incidents, find_root_causes, incidents, incidents_schema,
+    log_patterns, log_patterns_schema, root_causes, root_causes_schema, service_graph, service_graph_schema, trace,
+    trace_schema,
 };
 pub use options::{CorrelatorOptions, WatchOptions};
+pub use quality::{correlation_quality, correlation_quality_schema};
 pub use runner::Correlator;
 pub use statistics::{CorrelatorStatistics, WatchStatistics};
 pub use watch::Watcher;

@@ -20,6 +20,9 @@ use std::sync::Arc;
 use whence_schema::{Table, TenantId};
 use whence_storage::{RowCondition, Snapshot, TableSnapshot};
 
+/// What stands before a condition in the statement that is made of it.
+const BEFORE: &str = "SELECT (";
+
 impl QueryEngine {
     /// `condition` as a function of the stored columns of `table`, which may be named by the columns users know. Those of
     /// `metrics` that are aggregates of several stored rows cannot be used.
@@ -28,7 +31,7 @@ impl QueryEngine {
     ///
     /// When it is no condition on one row.
     pub async fn row_condition(&self, table: Table, condition: &str) -> Result<RowCondition, QueryError> {
-        let sql = format!("SELECT ({condition}\n) FROM {}", table.name());
+        let sql = format!("{BEFORE}{condition}\n) FROM {}", table.name());
         let mut statements = crate::statement::parse(&sql)?;
         let (Some(statement), true) = (statements.pop(), statements.is_empty()) else { return Err(refused()) };
         let Command::Query(ast) = statement.command else { return Err(refused()) };
@@ -50,6 +53,12 @@ impl QueryEngine {
             values.as_boolean_opt().cloned().ok_or_else(|| "it is not true or false".to_owned())
         }))
     }
+}
+
+/// Where in `condition` the fault was noticed, in characters from 1, where that is known; one behind its end at most.
+pub(crate) fn condition_position(error: &QueryError, condition: &str) -> Option<usize> {
+    let at = error.position(&format!("{BEFORE}{condition}"))?;
+    at.checked_sub(BEFORE.len()).filter(|at| *at > 0)
 }
 
 fn refused() -> QueryError {

@@ -20,6 +20,7 @@ use crate::pause::PauseBeforeJoins;
 use crate::provider::catalog::{Describing, DescribingSchemas, StatementCatalog};
 use crate::provider::continuous::StatementState;
 use crate::provider::information_schema::DATABASE;
+use crate::provider::system::SystemTable;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::statements::Statements;
@@ -114,6 +115,15 @@ impl Default for QueryOptions {
     }
 }
 
+/// What SQL has beside the store's own, from whoever builds the engine.
+#[derive(Debug, Clone, Default)]
+pub struct Additions {
+    /// Table functions.
+    pub functions: Vec<TableFunction>,
+    /// Tables of the schema `whence`.
+    pub tables: Vec<SystemTable>,
+}
+
 /// Answers SQL over a store. Cheap to clone.
 #[derive(Clone)]
 pub struct QueryEngine {
@@ -140,7 +150,7 @@ struct Shared {
     answers: ResultCache,
     declared: Declared,
     describing: DescribingSchemas,
-    functions: Vec<TableFunction>,
+    additions: Arc<Additions>,
     options: QueryOptions,
     admission: Arc<Admission>,
     statements: Arc<Statements>,
@@ -162,20 +172,20 @@ impl Drop for QueryRuntime {
 }
 
 impl QueryEngine {
-    /// An engine over `store`, with table functions of the caller's.
+    /// An engine over `store`, with table functions and tables of the caller's.
     ///
     /// # Errors
     ///
     /// If threads cannot be started, or the spill directory cannot be used.
-    pub fn new(store: Store, functions: Vec<TableFunction>, options: QueryOptions) -> Result<Self, QueryError> {
+    pub fn new(store: Store, additions: Additions, options: QueryOptions) -> Result<Self, QueryError> {
         let cache = PartialCache::new(options.cache_bytes, options.redis_url.as_deref())?;
-        Self::with_cache(store, functions, options, Arc::new(cache))
+        Self::with_cache(store, additions, options, Arc::new(cache))
     }
 
     /// The same with a cache that may have been another engine's.
     pub(crate) fn with_cache(
         store: Store,
-        functions: Vec<TableFunction>,
+        additions: Additions,
         options: QueryOptions,
         cache: Arc<PartialCache>,
     ) -> Result<Self, QueryError> {
@@ -191,7 +201,7 @@ impl QueryEngine {
         if let Some(files) = store.chunk_files() {
             context.register_object_store(ObjectStoreUrl::local_filesystem().as_ref(), files);
         }
-        let describing = DescribingSchemas::install(&context, &functions)?;
+        let describing = DescribingSchemas::install(&context, &additions)?;
         let plain = register(context.state(), &describing)?;
         let with = |rules: &[Arc<dyn PhysicalOptimizerRule + Send + Sync>]| {
             let state = SessionStateBuilder::new_from_existing(plain.clone());
@@ -215,7 +225,7 @@ impl QueryEngine {
             cache,
             answers: ResultCache::new(options.cache_bytes / 4),
             describing,
-            functions,
+            additions: Arc::new(additions),
             admission: Admission::new(
                 options.concurrent_statements,
                 options.statements_per_tenant,
@@ -334,6 +344,7 @@ impl QueryEngine {
         let describing = Describing { for_all: shared.describing.clone(), aggregates: Some(aggregates.clone()) };
         let catalog = StatementCatalog {
             store: shared.store.clone(),
+            additions: shared.additions.clone(),
             snapshot: snapshot.clone(),
             tenant: tenant.clone(),
             describing: describing.clone(),
@@ -357,9 +368,13 @@ impl QueryEngine {
                 state.register_udf(Arc::new(function))?;
             }
         }
-        for function in &shared.functions {
-            let bound =
-                BoundTableFunction { function: function.clone(), snapshot: snapshot.clone(), tenant: tenant.clone() };
+        for function in &shared.additions.functions {
+            let bound = BoundTableFunction {
+                function: function.clone(),
+                snapshot: snapshot.clone(),
+                tenant: tenant.clone(),
+                engine: self.clone(),
+            };
             state.register_udtf(function.name, Arc::new(bound));
         }
         let context = SessionContext::new_with_state(state);
@@ -406,7 +421,7 @@ fn none<T>() -> HashMap<String, T> {
 /// What plans a statement without a table.
 pub(crate) fn planning_state(options: &QueryOptions) -> Result<SessionState, QueryError> {
     let context = base_context(options)?;
-    let describing = DescribingSchemas::install(&context, &[])?;
+    let describing = DescribingSchemas::install(&context, &Additions::default())?;
     register(context.state(), &describing)
 }
 

@@ -5,8 +5,8 @@
 //!   -> provider::catalog (views over stored columns) -> DataFusion, on threads of its own -> QueryStream -> encoded rows
 //! ```
 //!
-//! Reading only: rows enter through `whence_storage::Store::append`, never through SQL. The correlator's table functions
-//! are handed in by whoever builds the engine.
+//! Reading only: rows enter through `whence_storage::Store::append`, never through SQL. The correlator's table functions and
+//! tables are handed in by whoever builds the engine.
 
 mod activity;
 mod admission;
@@ -49,11 +49,12 @@ mod watch;
 
 pub use aggregates::{CheckedAggregate, ConfiguredAggregate, check_aggregate, check_aggregate_name};
 pub use cache::levels::CacheStatistics;
-pub use engine::{QueryEngine, QueryOptions, STACK_BYTES};
+pub use engine::{Additions, QueryEngine, QueryOptions, STACK_BYTES};
 pub use error::{QueryError, SqlState};
 pub use functions::table::{Argument, ArgumentKind, TableFunction, TableFunctionCall, TableFunctionError};
 pub use parameter::{Parameter, ParameterType};
 pub use progress::Progress;
+pub use provider::system::{SystemTable, SystemTableRows};
 pub use session::{Answer, Description, Session};
 pub use settings::Settings;
 pub use statement::{CopyFormat, Parsed, Separated};

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod answers;
+mod conclusions;
 mod continuous;
 mod declared;
 mod fixture;

@@ -15,10 +15,10 @@ use load::{Source, Telemetry};
 use report::{Format, Report};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use whence_correlator::{Curve, find_incidents, find_root_causes, fit};
+use whence_correlator::{Confidence, Curve, find_incidents, find_root_causes, fit};
 use whence_schema::UnixNanos;
 use whence_simulator::Purpose;
-use whence_storage::Store;
+use whence_storage::{Store, time_text};
 
 /// Measures how often root_causes names the right cause of faults whose cause is known.
 ///
@@ -112,9 +112,20 @@ async fn answer(store: &Store, from: UnixNanos, to: UnixNanos) -> anyhow::Result
 /// Fits a curve for each of the first three ranks; the last holds for all further ones as well.
 fn calibrate(file: &std::path::Path, report: &Report) -> anyhow::Result<()> {
     let curves: Vec<Curve> = (1..).zip(1..=3).map(|(rank, of)| fit(rank, &report.answers_of_rank(of))).collect();
-    let lines: Vec<String> = curves.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-    std::fs::write(file, format!("[\n  {}\n]\n", lines.join(",\n  ")))
-        .with_context(|| format!("cannot write {}", file.display()))?;
+    let reliability = report.cross_validated();
+    let confidence = Confidence {
+        made: time_text(UnixNanos::now()).split('T').next().map(str::to_owned),
+        faults: Some(report.cases.len() as u64),
+        quiet: Some(report.quiet.len() as u64),
+        brier: reliability.map(|(brier, _)| brier),
+        expected_calibration_error: reliability.map(|(_, error)| error),
+        curves,
+    };
+    let text = serde_json::to_string_pretty(&confidence)?;
+    std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
     println!("Fitted to {} faults and {} quiet times: {}", report.cases.len(), report.quiet.len(), file.display());
+    if let Some((brier, error)) = reliability {
+        println!("In two-fold cross-validation: Brier score {brier:.3}, calibration error {error:.3}");
+    }
     Ok(())
 }

@@ -9,8 +9,10 @@
 //! incidents      when something was wrong                           observe, method/incidents
 //! changes        deployments, flags and other changes               observe
 //! log_patterns   what messages are alike, and how many of each      observe, method/templates
+//! attribute_lift which values are over-represented in bad events    two scans of a time range
 //! ```
 
+mod attribute_lift;
 mod blast_radius;
 mod causal_chain;
 mod changes;
@@ -24,6 +26,7 @@ mod span_tree;
 mod step;
 mod trace;
 
+pub use attribute_lift::{attribute_lift, attribute_lift_schema};
 pub use blast_radius::{blast_radius, blast_radius_schema};
 pub use causal_chain::{causal_chain, causal_chain_schema};
 pub use changes::{changes, changes_schema};
@@ -113,7 +116,11 @@ impl<R> Columns<'_, R> {
     }
 }
 
-fn batch(what: &'static str, schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch, CorrelatorError> {
+pub(crate) fn batch(
+    what: &'static str,
+    schema: SchemaRef,
+    columns: Vec<ArrayRef>,
+) -> Result<RecordBatch, CorrelatorError> {
     RecordBatch::try_new(schema, columns).map_err(|source| CorrelatorError::Arrow { what, source })
 }
 

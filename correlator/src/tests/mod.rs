@@ -5,6 +5,6 @@ mod functions;
 mod linking;
 mod observing;
 mod property;
-mod rows;
+pub(crate) mod rows;
 mod through_store;
 mod watching;

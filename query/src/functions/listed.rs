@@ -93,9 +93,10 @@ pub(crate) fn own_functions(functions: &[TableFunction]) -> Vec<OwnFunction> {
     });
     let tables = functions.iter().map(|function| {
         let kinds = function.arguments.iter().map(|kind| match kind {
-            ArgumentKind::Uuid => "uuid",
-            ArgumentKind::TraceId => "text",
-            ArgumentKind::Timestamp => TIME,
+            ArgumentKind::Uuid => "uuid".to_owned(),
+            ArgumentKind::TraceId => "text".to_owned(),
+            ArgumentKind::Timestamp => TIME.to_owned(),
+            ArgumentKind::Condition(name) => format!("{name} text"),
         });
         let columns = function.schema.fields().iter().map(|field| format!("{} {}", field.name(), type_of(field)));
         let result = format!("TABLE({})", columns.collect::<Vec<_>>().join(", "));

@@ -1,5 +1,7 @@
 //! Table functions given by whoever builds the engine: `SELECT * FROM causal_chain('...')`.
 
+use crate::condition::condition_position;
+use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::functions::uuid::parse_uuid;
 use crate::provider::fetched::conform;
@@ -16,8 +18,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
 use std::fmt;
 use std::sync::Arc;
-use whence_schema::{EventId, TenantId, TraceId, UnixNanos};
-use whence_storage::Snapshot;
+use whence_schema::{EventId, Table, TenantId, TraceId, UnixNanos};
+use whence_storage::{RowCondition, Snapshot};
 
 /// What an argument means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +30,12 @@ pub enum ArgumentKind {
     TraceId,
     /// A point in time: a timestamp, or its text.
     Timestamp,
+    /// The text of a condition on the columns of `events`, with the argument's name.
+    Condition(&'static str),
 }
 
 /// An argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Argument {
     /// An id.
     Uuid(EventId),
@@ -39,6 +43,24 @@ pub enum Argument {
     TraceId(TraceId),
     /// A point in time.
     Timestamp(UnixNanos),
+    /// A condition on stored columns of `events`.
+    Condition(RowCondition),
+}
+
+/// An argument as it is written.
+#[derive(Clone)]
+enum Written {
+    Value(Argument),
+    Condition { name: &'static str, position: usize, text: String },
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(_) => f.write_str("Value"),
+            Self::Condition { name, text, .. } => write!(f, "{name}: {text}"),
+        }
+    }
 }
 
 /// Why a table function has no answer.
@@ -81,6 +103,8 @@ pub(crate) struct BoundTableFunction {
     pub(crate) function: TableFunction,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) tenant: TenantId,
+    /// Understands conditions.
+    pub(crate) engine: QueryEngine,
 }
 
 impl TableFunctionImpl for BoundTableFunction {
@@ -92,7 +116,7 @@ impl TableFunctionImpl for BoundTableFunction {
         }
         let values = args.exprs().iter().zip(*arguments).enumerate();
         let values = values.map(|(position, (value, kind))| {
-            read(value, *kind).map_err(|problem| QueryError::InvalidArgument {
+            read(value, *kind, position + 1).map_err(|problem| QueryError::InvalidArgument {
                 function: name,
                 position: position + 1,
                 problem,
@@ -102,21 +126,26 @@ impl TableFunctionImpl for BoundTableFunction {
             function: self.function.clone(),
             snapshot: self.snapshot.clone(),
             tenant: self.tenant.clone(),
+            engine: self.engine.clone(),
             arguments: values.collect::<Result<Option<Vec<_>>, _>>()?,
         }))
     }
 }
 
 /// `None` for a parameter that has no value yet: the statement is only described.
-fn read(value: &Expr, kind: ArgumentKind) -> Result<Option<Argument>, String> {
+fn read(value: &Expr, kind: ArgumentKind, position: usize) -> Result<Option<Written>, String> {
     let value = match value {
         Expr::Literal(value, _) => value,
-        Expr::Cast(cast) => return read(&cast.expr, kind),
-        Expr::Alias(alias) => return read(&alias.expr, kind),
+        Expr::Cast(cast) => return read(&cast.expr, kind, position),
+        Expr::Alias(alias) => return read(&alias.expr, kind, position),
         Expr::Placeholder(_) => return Ok(None),
         other => return Err(format!("'{other}' is no constant")),
     };
     let text = value.try_as_str().flatten();
+    if let ArgumentKind::Condition(name) = kind {
+        let text = text.ok_or_else(|| format!("{name}: {value} is no condition"))?;
+        return Ok(Some(Written::Condition { name, position, text: text.to_owned() }));
+    }
     let uuid = match (value, text) {
         (ScalarValue::FixedSizeBinary(16, Some(bytes)), _) => bytes.as_slice().try_into().ok().map(u128::from_be_bytes),
         (_, Some(text)) if kind != ArgumentKind::Timestamp => {
@@ -128,8 +157,9 @@ fn read(value: &Expr, kind: ArgumentKind) -> Result<Option<Argument>, String> {
         ArgumentKind::Uuid => uuid.map(|id| Argument::Uuid(EventId(id))),
         ArgumentKind::TraceId => uuid.and_then(|id| TraceId::from_slice(&id.to_be_bytes())).map(Argument::TraceId),
         ArgumentKind::Timestamp => nanos(value, text).map(|nanos| Argument::Timestamp(UnixNanos(nanos))),
+        ArgumentKind::Condition(_) => None,
     };
-    argument.map(Some).ok_or_else(|| format!("{value} is no {kind:?}"))
+    argument.map(|argument| Some(Written::Value(argument))).ok_or_else(|| format!("{value} is no {kind:?}"))
 }
 
 fn nanos(value: &ScalarValue, text: Option<&str>) -> Option<i64> {
@@ -148,7 +178,26 @@ struct CallTable {
     function: TableFunction,
     snapshot: Arc<Snapshot>,
     tenant: TenantId,
-    arguments: Option<Vec<Argument>>,
+    engine: QueryEngine,
+    arguments: Option<Vec<Written>>,
+}
+
+impl CallTable {
+    async fn argument(&self, written: &Written) -> Result<Argument, QueryError> {
+        let (name, position, text) = match written {
+            Written::Value(argument) => return Ok(argument.clone()),
+            Written::Condition { name, position, text } => (name, *position, text),
+        };
+        let condition = self.engine.row_condition(Table::Events, text).await;
+        condition.map(Argument::Condition).map_err(|error| {
+            let place = condition_position(&error, text).map(|at| format!(", at character {at} of it"));
+            // The parser says where in the statement that the condition became a part of.
+            let what = error.to_string();
+            let what = what.split(" at Line: ").next().unwrap_or_default();
+            let problem = format!("{name}: {what}{}", place.unwrap_or_default());
+            QueryError::InvalidArgument { function: self.function.name, position, problem }
+        })
+    }
 }
 
 #[async_trait]
@@ -169,9 +218,13 @@ impl TableProvider for CallTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let name = self.function.name;
-        let Some(arguments) = self.arguments.clone() else {
+        let Some(written) = &self.arguments else {
             return Err(QueryError::Internal(format!("{name}: an argument has no value")).into());
         };
+        let mut arguments = Vec::with_capacity(written.len());
+        for written in written {
+            arguments.push(self.argument(written).await?);
+        }
         let (call, snapshot, tenant) = (self.function.call.clone(), self.snapshot.clone(), self.tenant.clone());
         let rows = tokio::task::spawn_blocking(move || call(&snapshot, &tenant, &arguments))
             .await

@@ -6,15 +6,16 @@ use super::information_schema::{DATABASE, InformationSchema};
 use super::pg_catalog::PgCatalog;
 use super::relations::{self, INFORMATION_SCHEMA, PG_CATALOG, Relation, Relations};
 use super::shown::continuous_aggregates;
+use super::system::SystemTableOf;
 use super::user_columns::{
-    ASSET_METADATA, CHUNKS, CONTINUOUS_AGGREGATES, INGEST_LEDGER, JOBS, PUBLIC, QUERIES, SETTINGS, TABLES,
-    TIMESCALEDB_INFORMATION, WHENCE, arrow_schema, catalog, columns_of_view,
+    ASSET_METADATA, CHUNKS, CONTINUOUS_AGGREGATES, INCIDENTS, INGEST_LEDGER, JOBS, LOG_TEMPLATES, PUBLIC, QUERIES,
+    SETTINGS, TABLES, TIMESCALEDB_INFORMATION, WHENCE, arrow_schema, catalog, columns_of_view,
 };
 use super::views;
 use crate::activity::Activity;
 use crate::aggregates::declared::TenantAggregates;
+use crate::engine::Additions;
 use crate::functions::listed::own_functions;
-use crate::functions::table::TableFunction;
 use crate::settings::Settings;
 use crate::statements::Statements;
 use arrow::datatypes::SchemaRef;
@@ -40,17 +41,17 @@ pub(crate) struct DescribingSchemas {
 
 impl DescribingSchemas {
     /// Registers the library's functions in `context`; those that know of our tables come later and replace some.
-    pub(crate) fn install(context: &SessionContext, functions: &[TableFunction]) -> Result<Self> {
+    pub(crate) fn install(context: &SessionContext, additions: &Additions) -> Result<Self> {
         let database = Arc::new(MemoryCatalogProvider::new());
         context.register_catalog(DATABASE, database.clone());
         setup_pg_catalog(context, DATABASE, EmptyContextProvider).map_err(|error| *error)?;
         let library = database
             .schema(PG_CATALOG)
             .ok_or_else(|| crate::error::QueryError::Internal("pg_catalog was not registered".to_owned()))?;
-        let functions = own_functions(functions);
-        let users = relations::of_users();
+        let functions = own_functions(&additions.functions);
+        let users = relations::of_users(&additions.tables);
         let information_schema = InformationSchema::new(&users.iter().collect::<Vec<_>>(), &functions)?;
-        let pg_catalog = PgCatalog::new(library.as_ref(), &information_schema, &functions)?;
+        let pg_catalog = PgCatalog::new(library.as_ref(), &information_schema, users, &functions)?;
         Ok(Self { pg_catalog: Arc::new(pg_catalog), information_schema: Arc::new(information_schema) })
     }
 
@@ -113,6 +114,7 @@ impl SchemaProvider for StatementInformationSchema {
 /// The database as one statement sees it.
 pub(crate) struct StatementCatalog {
     pub(crate) store: Store,
+    pub(crate) additions: Arc<Additions>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) tenant: TenantId,
     pub(crate) describing: Describing,
@@ -157,6 +159,7 @@ impl CatalogProvider for StatementCatalog {
                 },
                 aggregates: self.aggregates.clone(),
                 store: self.store.clone(),
+                additions: self.additions.clone(),
                 snapshot: self.snapshot.clone(),
                 tenant: self.tenant.clone(),
                 pg_catalog: self.pg_catalog(),
@@ -212,6 +215,7 @@ struct StatementSchema {
     name: &'static str,
     aggregates: Arc<TenantAggregates>,
     store: Store,
+    additions: Arc<Additions>,
     snapshot: Arc<Snapshot>,
     tenant: TenantId,
     pg_catalog: Arc<dyn SchemaProvider>,
@@ -241,7 +245,15 @@ impl StatementSchema {
                 let rows = continuous_aggregates(&self.aggregates)?;
                 Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
             }
+            (WHENCE, name) => {
+                let given = self.additions.tables.iter().find(|table| table.name == name).cloned();
+                given.map(|table| -> Arc<dyn TableProvider> {
+                    Arc::new(SystemTableOf { table, tenant: self.tenant.clone() })
+                })
+            }
             (PUBLIC, ASSET_METADATA) => Some(fetched(Fetched::Assets)),
+            (PUBLIC, INCIDENTS) => Some(fetched(Fetched::Incidents)),
+            (PUBLIC, LOG_TEMPLATES) => Some(fetched(Fetched::LogTemplates)),
             (PUBLIC, name) => match Table::ALL.into_iter().find(|table| table.name() == name) {
                 Some(table) => {
                     let plan = views::plan(table, &self.snapshot, &self.tenant)?;
@@ -268,7 +280,9 @@ impl SchemaProvider for StatementSchema {
     fn table_names(&self) -> Vec<String> {
         let tables = catalog().into_iter().filter(|table| table.schema == self.name);
         let declared = self.aggregates.list.iter().filter(|_| self.name == PUBLIC);
-        tables.map(|table| table.name.to_owned()).chain(declared.map(|known| known.name.clone())).collect()
+        let given = self.additions.tables.iter().filter(|_| self.name == WHENCE);
+        let names = tables.map(|table| table.name).chain(given.map(|table| table.name)).map(str::to_owned);
+        names.chain(declared.map(|known| known.name.clone())).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {

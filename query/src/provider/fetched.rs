@@ -1,9 +1,10 @@
 //! Small tables that the store keeps beside the rows: fetched whole when scanned.
 
+use super::conclusions::{incident_rows, log_template_rows};
 use super::table_sizes::table_sizes;
 use super::user_columns::{
-    arrow_schema, asset_columns, chunk_columns, job_columns, ledger_columns, query_columns, setting_columns,
-    table_columns,
+    arrow_schema, asset_columns, chunk_columns, incident_columns, job_columns, ledger_columns, log_template_columns,
+    query_columns, setting_columns, table_columns,
 };
 use crate::error::QueryError;
 use crate::statements::Statements;
@@ -30,6 +31,10 @@ pub(crate) enum Fetched {
     Ledger,
     /// `asset_metadata`.
     Assets,
+    /// `incidents`.
+    Incidents,
+    /// `log_templates`.
+    LogTemplates,
     /// `whence.chunks`.
     Chunks,
     /// `whence.jobs`: the same for every tenant.
@@ -56,6 +61,8 @@ impl FetchedTable {
         let columns = match which {
             Fetched::Ledger => ledger_columns(),
             Fetched::Assets => asset_columns(),
+            Fetched::Incidents => incident_columns(),
+            Fetched::LogTemplates => log_template_columns(),
             Fetched::Chunks => chunk_columns(),
             Fetched::Jobs => job_columns(),
             Fetched::Queries => query_columns(),
@@ -92,6 +99,10 @@ impl TableProvider for FetchedTable {
         let rows = match self.which {
             Fetched::Ledger => self.store.ledger(&self.tenant).await.map_err(QueryError::from)?,
             Fetched::Assets => self.store.assets(&self.tenant).await.map_err(QueryError::from)?,
+            Fetched::Incidents => incident_rows(&self.store.incidents(&self.tenant).await.map_err(QueryError::from)?)?,
+            Fetched::LogTemplates => {
+                log_template_rows(&self.store.log_templates(&self.tenant).await.map_err(QueryError::from)?)?
+            }
             Fetched::Chunks => self.store.chunk_rows(&self.tenant).await.map_err(QueryError::from)?,
             Fetched::Jobs => self.store.job_rows().map_err(QueryError::from)?,
             Fetched::Queries => self.statements.rows(&self.tenant)?,

@@ -21,10 +21,11 @@ pub(crate) struct PgCatalog {
 }
 
 impl PgCatalog {
-    /// From the library's schema; relations are those of users, of this schema and of `information_schema`.
+    /// From the library's schema; relations are those of `users`, of this schema and of `information_schema`.
     pub(crate) fn new(
         library: &dyn SchemaProvider,
         information_schema: &dyn SchemaProvider,
+        users: Vec<Relation>,
         functions: &[OwnFunction],
     ) -> Result<Self> {
         let mut tables: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
@@ -45,7 +46,7 @@ impl PgCatalog {
             tables.insert("pg_proc".to_owned(), supplemented("pg_proc", functions));
         }
         // The tables' own columns are known once they are there.
-        put(&mut tables, &Relations::new(&[], Vec::new()))?;
+        put(&mut tables, &Relations::new(users.clone(), &[], Vec::new()))?;
         let mut system: Vec<(&'static str, String, SchemaRef)> =
             tables.iter().map(|(name, table)| (PG_CATALOG, name.clone(), table.schema())).collect();
         for name in information_schema.table_names() {
@@ -53,7 +54,7 @@ impl PgCatalog {
                 system.push((INFORMATION_SCHEMA, name, table.schema()));
             }
         }
-        let relations = Relations::new(&system, functions.to_vec());
+        let relations = Relations::new(users, &system, functions.to_vec());
         put(&mut tables, &relations)?;
         Ok(Self { tables, relations: Arc::new(relations) })
     }

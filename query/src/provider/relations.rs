@@ -1,5 +1,6 @@
 //! Tables and views as pg_catalog knows them: one model, from which its tables and its functions answer.
 
+use super::system::SystemTable;
 use super::user_columns::{CatalogTable, PUBLIC, TIMESCALEDB_INFORMATION, WHENCE, catalog};
 use crate::functions::listed::OwnFunction;
 use crate::serve::pgwire::wire_type;
@@ -115,12 +116,7 @@ impl Relation {
 
     /// A continuous aggregate that a tenant has declared.
     pub(crate) fn declared(oid: i32, name: &str, query: &str, columns: &SchemaRef) -> Self {
-        let column = |field: &FieldRef| Attribute {
-            name: field.name().clone(),
-            type_oid: i32::try_from(wire_type(field).oid()).unwrap_or(TEXT),
-            nullable: true,
-            comment: None,
-        };
+        let column = |field: &FieldRef| Attribute { nullable: true, ..attribute(field) };
         Self {
             oid,
             schema: PUBLIC,
@@ -129,6 +125,19 @@ impl Relation {
             columns: columns.fields().iter().map(column).collect(),
             definition: Some(query.to_owned()),
             kind: Kind::MaterializedView,
+        }
+    }
+
+    /// A table that whoever builds the engine gives.
+    fn given(oid: i32, table: &SystemTable) -> Self {
+        Self {
+            oid,
+            schema: WHENCE,
+            name: table.name.to_owned(),
+            comment: Some(table.description.to_owned()),
+            columns: table.schema.fields().iter().map(attribute).collect(),
+            definition: None,
+            kind: Kind::Table,
         }
     }
 
@@ -156,8 +165,17 @@ pub(crate) struct Relations {
     functions: Vec<OwnFunction>,
 }
 
-/// The tables and views that every user has.
-pub(crate) fn of_users() -> Vec<Relation> {
+fn attribute(field: &FieldRef) -> Attribute {
+    Attribute {
+        name: field.name().clone(),
+        type_oid: i32::try_from(wire_type(field).oid()).unwrap_or(TEXT),
+        nullable: field.is_nullable(),
+        comment: None,
+    }
+}
+
+/// The tables and views that every user has, with those given.
+pub(crate) fn of_users(given: &[SystemTable]) -> Vec<Relation> {
     let relation = |(table, oid): (CatalogTable, i32)| Relation {
         oid,
         schema: table.schema,
@@ -176,12 +194,19 @@ pub(crate) fn of_users() -> Vec<Relation> {
             })
             .collect(),
     };
-    catalog().into_iter().zip(FIRST_OWN + 1..).map(relation).collect()
+    let mut users: Vec<Relation> = catalog().into_iter().zip(FIRST_OWN + 1..).map(relation).collect();
+    let next = users.last().map_or(FIRST_OWN, |last| last.oid) + 1;
+    users.extend(given.iter().zip(next..).map(|(table, oid)| Relation::given(oid, table)));
+    users
 }
 
 impl Relations {
     /// The tables and views of users, then those of the system, given with their schemas and columns.
-    pub(crate) fn new(system: &[(&'static str, String, SchemaRef)], functions: Vec<OwnFunction>) -> Self {
+    pub(crate) fn new(
+        users: Vec<Relation>,
+        system: &[(&'static str, String, SchemaRef)],
+        functions: Vec<OwnFunction>,
+    ) -> Self {
         let system = system.iter().zip(FIRST_SYSTEM..).map(|((schema, name, columns), oid)| Relation {
             oid: KNOWN.iter().find(|(known, _)| known == name).map_or(oid, |(_, oid)| *oid),
             schema,
@@ -191,7 +216,7 @@ impl Relations {
             definition: None,
             columns: columns.fields().iter().map(system_column).collect(),
         });
-        Self::of(of_users().into_iter().chain(system).collect(), functions)
+        Self::of(users.into_iter().chain(system).collect(), functions)
     }
 
     fn of(all: Vec<Relation>, functions: Vec<OwnFunction>) -> Self {
@@ -285,7 +310,7 @@ mod tests {
 
     #[test]
     fn relations_are_found_by_every_form_of_their_name() {
-        let relations = Relations::new(&[], Vec::new());
+        let relations = Relations::new(of_users(&[]), &[], Vec::new());
         let oid = relations.named("events").unwrap().oid;
         for name in ["public.events", "\"events\"", "whence.public.events", "Public . EVENTS"] {
             assert_eq!(relations.named(name).map(|found| found.oid), Some(oid), "{name}");

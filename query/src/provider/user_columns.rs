@@ -20,6 +20,7 @@ pub(crate) enum UserType {
     Interval,
     Bytes,
     Boolean,
+    TextList,
 }
 
 /// A column as users know it.
@@ -46,6 +47,7 @@ impl UserType {
             "interval" => Self::Interval,
             "bytea" => Self::Bytes,
             "boolean" => Self::Boolean,
+            "text[]" => Self::TextList,
             _ => return None,
         })
     }
@@ -64,6 +66,7 @@ impl UserType {
             Self::Interval => 1186,
             Self::Bytes => 17,
             Self::Boolean => 16,
+            Self::TextList => 1009,
         }
     }
 
@@ -80,6 +83,7 @@ impl UserType {
             Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Self::Bytes => DataType::Binary,
             Self::Boolean => DataType::Boolean,
+            Self::TextList => DataType::new_list(DataType::Utf8View, true),
         }
     }
 }
@@ -150,6 +154,10 @@ pub(crate) const TIMESCALEDB_INFORMATION: &str = "timescaledb_information";
 pub(crate) const CONTINUOUS_AGGREGATES: &str = "continuous_aggregates";
 /// One row per asset.
 pub(crate) const ASSET_METADATA: &str = "asset_metadata";
+/// When something was wrong, as the correlator keeps it.
+pub(crate) const INCIDENTS: &str = "incidents";
+/// What messages of an asset have in common.
+pub(crate) const LOG_TEMPLATES: &str = "log_templates";
 
 /// Every table users can name.
 pub(crate) fn catalog() -> Vec<CatalogTable> {
@@ -174,13 +182,19 @@ pub(crate) fn catalog() -> Vec<CatalogTable> {
         comment: comment_of(view.ddl),
         definition: Some(view.query()),
     });
-    let assets = CatalogTable {
+    let of_public = |name, columns, comment: &str| CatalogTable {
         schema: PUBLIC,
-        name: ASSET_METADATA,
-        columns: asset_columns(),
-        comment: "One row for each asset: what telemetry says about it.".to_owned(),
+        name,
+        columns,
+        comment: comment.to_owned(),
         definition: None,
     };
+    let assets = of_public(ASSET_METADATA, asset_columns(), "One row for each asset: what telemetry says about it.");
+    // Last, since numbers of tables follow from their order.
+    let conclusions = [
+        of_public(INCIDENTS, incident_columns(), "When something was wrong, found as data arrived."),
+        of_public(LOG_TEMPLATES, log_template_columns(), "What messages of an asset have in common."),
+    ];
     let ledger = "Items of each minute: received = stored + duplicate + rejected + dropped.";
     let others = [
         of_whence(INGEST_LEDGER, ledger_columns(), ledger),
@@ -197,7 +211,7 @@ pub(crate) fn catalog() -> Vec<CatalogTable> {
         comment: "The continuous aggregates, built in and declared.".to_owned(),
         definition: None,
     };
-    hypertables.chain(views).chain([assets]).chain(others).chain([aggregates]).collect()
+    hypertables.chain(views).chain([assets]).chain(others).chain([aggregates]).chain(conclusions).collect()
 }
 
 fn column(name: &str, data_type: UserType, nullable: bool) -> UserColumn {
@@ -219,6 +233,37 @@ pub(crate) fn asset_columns() -> Vec<UserColumn> {
         column("metadata", Json, true),
         column("created_at", Timestamp, false),
         column("updated_at", Timestamp, false),
+        column("last_seen", Timestamp, false),
+    ]
+}
+
+/// Columns of `incidents`.
+pub(crate) fn incident_columns() -> Vec<UserColumn> {
+    use UserType::{Double, Real, Text, TextList, Timestamp, Uuid};
+    vec![
+        column("id", Uuid, false),
+        column("opened", Timestamp, false),
+        column("closed", Timestamp, true),
+        column("severity", Double, false),
+        column("title", Text, false),
+        column("asset_id", Text, true),
+        column("cause_kind", Text, true),
+        column("confidence", Real, true),
+        column("affected_assets", TextList, false),
+        column("first_symptom", Uuid, true),
+        column("explanation", Text, false),
+        column("updated_at", Timestamp, false),
+    ]
+}
+
+/// Columns of `log_templates`.
+pub(crate) fn log_template_columns() -> Vec<UserColumn> {
+    use UserType::{BigInt, Text, Timestamp};
+    vec![
+        column("template_id", BigInt, false),
+        column("asset_id", Text, false),
+        column("template", Text, false),
+        column("first_seen", Timestamp, false),
         column("last_seen", Timestamp, false),
     ]
 }

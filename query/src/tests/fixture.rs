@@ -1,7 +1,10 @@
 //! A store with a small history of a shop, for two tenants.
 
 use crate::cache::levels::PartialCache;
-use crate::{ArgumentKind, QueryEngine, QueryOptions, Session, TableFunction, TableFunctionError};
+use crate::{
+    Additions, Argument, ArgumentKind, QueryEngine, QueryOptions, Session, SystemTable, TableFunction,
+    TableFunctionError,
+};
 use arrow::array::TimestampMicrosecondArray;
 use arrow::array::{ArrayRef, FixedSizeBinaryBuilder, Int16Array, Int32Array, Int64Array, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -55,6 +58,37 @@ pub(super) struct Row {
     pub(super) payload: &'static str,
 }
 
+/// `chosen(condition)`: how many events in memory, of whomever, meet it.
+fn chosen() -> TableFunction {
+    TableFunction {
+        name: "chosen",
+        description: "events that meet a condition",
+        arguments: &[ArgumentKind::Condition("which")],
+        schema: Arc::new(Schema::new(vec![Field::new("events", DataType::Int64, false)])),
+        call: Arc::new(|snapshot, _, arguments| {
+            let Argument::Condition(which) = &arguments[0] else {
+                return Err(TableFunctionError::Failed("no condition".to_owned()));
+            };
+            let met = snapshot.events.batches.iter().map(|batch| which(batch).unwrap().true_count() as i64);
+            let met = Int64Array::from(vec![met.sum::<i64>()]);
+            Ok(RecordBatch::try_from_iter([("events", Arc::new(met) as ArrayRef)]).unwrap())
+        }),
+    }
+}
+
+/// `whence.whose`: the tenant that asks.
+fn whose() -> SystemTable {
+    SystemTable {
+        name: "whose",
+        description: "Who asks.",
+        schema: Arc::new(Schema::new(vec![Field::new("tenant", DataType::Utf8View, false)])),
+        rows: Arc::new(|tenant| {
+            let tenants: ArrayRef = Arc::new(StringViewArray::from(vec![tenant.as_str()]));
+            RecordBatch::try_from_iter([("tenant", tenants)]).map_err(|error| error.to_string())
+        }),
+    }
+}
+
 impl Shop {
     /// An engine over an empty store.
     pub(super) async fn empty() -> Self {
@@ -88,7 +122,7 @@ impl Shop {
             arguments: &[ArgumentKind::Uuid, ArgumentKind::Timestamp],
             schema: Arc::new(Schema::new(vec![Field::new("id", DataType::FixedSizeBinary(16), false)])),
             call: Arc::new(|_, _, arguments| {
-                let crate::Argument::Uuid(id) = arguments[0] else {
+                let Argument::Uuid(id) = arguments[0] else {
                     return Err(TableFunctionError::Failed("no id".to_owned()));
                 };
                 if id.0 == 0 {
@@ -100,8 +134,8 @@ impl Shop {
                     .map_err(|error| TableFunctionError::Failed(error.to_string()))
             }),
         };
-        let engine =
-            QueryEngine::with_cache(store.clone(), vec![echo], QueryOptions::default(), cache.clone()).unwrap();
+        let additions = Additions { functions: vec![echo, chosen()], tables: vec![whose()] };
+        let engine = QueryEngine::with_cache(store.clone(), additions, QueryOptions::default(), cache.clone()).unwrap();
         let start = UnixNanos(UnixNanos::now().0 - 10 * 60_000_000_000).bucket();
         Self { engine, store, start, digests: AtomicU64::new(1), cache, directory }
     }

@@ -65,7 +65,7 @@ async fn questions_are_answered_as_json_csv_and_arrow_and_errors_as_json() {
 async fn an_answer_beyond_the_limit_says_so() {
     let shop = Shop::empty().await;
     let options = crate::QueryOptions { http_rows: 10, ..crate::QueryOptions::default() };
-    let engine = crate::QueryEngine::new(shop.store.clone(), Vec::new(), options).unwrap();
+    let engine = crate::QueryEngine::new(shop.store.clone(), crate::Additions::default(), options).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move { axum::serve(listener, router(engine, CancellationToken::new())).await });

@@ -176,7 +176,7 @@ impl Share {
 }
 
 /// How well confidence says how often answers are right: mean squared error (Brier score), and mean distance of
-/// confidence and share in ten bins of equally many answers (expected calibration error).
+/// confidence and share in ten bins of equally many answers (expected calibration error; Naeini, Cooper, Hauskrecht 2015).
 pub(super) fn reliability(answers: &[(f64, bool)]) -> Option<(f64, f64)> {
     if answers.is_empty() {
         return None;
@@ -186,10 +186,9 @@ pub(super) fn reliability(answers: &[(f64, bool)]) -> Option<(f64, f64)> {
     let right = |answer: &(f64, bool)| f64::from(u8::from(answer.1));
     let all = answers.len() as f64;
     let brier = answers.iter().map(|answer| (answer.0 - right(answer)).powi(2)).sum::<f64>() / all;
-    let error: f64 = answers
-        .chunks(answers.len().div_ceil(10))
-        .map(|bin| (bin.iter().map(|answer| answer.0 - right(answer)).sum::<f64>()).abs() / all)
-        .sum();
+    const BINS: usize = 10;
+    let bins = (0..BINS).map(|bin| &answers[bin * answers.len() / BINS..(bin + 1) * answers.len() / BINS]);
+    let error: f64 = bins.map(|bin| bin.iter().map(|answer| answer.0 - right(answer)).sum::<f64>().abs() / all).sum();
     Some((brier, error))
 }
 
@@ -215,5 +214,10 @@ mod tests {
         let (_, error) = reliability(&[(1.0, true), (0.0, false)]).unwrap();
         assert_eq!(error, 0.0);
         assert_eq!(reliability(&[]), None);
+        // Of eleven answers in ten bins the last has two.
+        let eleven: Vec<(f64, bool)> = (0..11).map(|number| (f64::from(number) / 10.0, number > 5)).collect();
+        let each: [f64; 10] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.3, 0.2, 0.1];
+        let (_, error) = reliability(&eleven).unwrap();
+        assert!((error - each.iter().sum::<f64>() / 11.0).abs() < 1e-12, "{error}");
     }
 }

@@ -2,7 +2,8 @@
 
 use super::judge::{Alone, Case, Named, Quiet, Share, reliability};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use whence_correlator::fit;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -46,6 +47,30 @@ impl Report {
         let answers = self.cases.iter().filter_map(|case| of(&case.answers));
         let quiet = self.quiet.iter().filter_map(|quiet| of(&quiet.answers));
         answers.chain(quiet).map(|answer| (answer.evidence_share, answer.right)).collect()
+    }
+
+    /// Brier score and calibration error of first answers when the confidence of one half of the systems is fitted to the
+    /// answers about the other half; none without answers of both.
+    pub(super) fn cross_validated(&self) -> Option<(f64, f64)> {
+        // Halves, not every second one: kinds of faults follow one another in the order of systems.
+        let mut sources: Vec<&str> = self.cases.iter().map(|case| case.source.as_str()).collect();
+        sources.extend(self.quiet.iter().map(|quiet| quiet.source.as_str()));
+        let mut seen = HashSet::new();
+        sources.retain(|source| seen.insert(*source));
+        let (first, second) = sources.split_at(sources.len() / 2);
+        let halves = [first, second].map(|sources| {
+            let cases = self.cases.iter().filter(|case| sources.contains(&case.source.as_str())).cloned().collect();
+            let quiet = self.quiet.iter().filter(|quiet| sources.contains(&quiet.source.as_str())).cloned().collect();
+            Self { cases, quiet, alone: Vec::new() }.answers_of_rank(1)
+        });
+        if halves.iter().any(Vec::is_empty) {
+            return None;
+        }
+        let judged = |fitted: &[(f64, bool)], others: &[(f64, bool)]| {
+            let curve = fit(1, fitted);
+            others.iter().map(|(score, right)| (curve.at(*score), *right)).collect::<Vec<_>>()
+        };
+        reliability(&[judged(&halves[0], &halves[1]), judged(&halves[1], &halves[0])].concat())
     }
 
     pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
@@ -168,6 +193,7 @@ fn told(answer: &Named) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn answer(asset: &str, right: bool) -> Named {
@@ -223,6 +249,21 @@ mod tests {
         assert_eq!(report.answers_of_rank(1), [(0.75, true), (0.75, false), (0.75, false), (0.75, false)]);
         assert_eq!(report.answers_of_rank(2), [(0.75, true)]);
         let json = report.json();
+        assert_eq!(report.cross_validated(), None, "all are of one system");
         assert_eq!((json["all"]["faults"].as_u64(), json["quiet"]["none"].as_u64()), (Some(3), Some(1)));
+    }
+
+    #[test]
+    fn the_error_of_a_calibration_is_that_on_systems_it_was_not_fitted_to() {
+        let of = |source: &str, rights: [bool; 2]| {
+            let answers = |right| case("cpu", None, vec![answer("cart", right)]);
+            rights.map(|right| Case { source: source.to_owned(), ..answers(right) })
+        };
+        let cases = [of("a", [true, true]), of("b", [true, true]), of("c", [false, false]), of("d", [false, false])];
+        let report = Report { cases: cases.concat(), ..Report::default() };
+        // Fitted to four that are right, by the rule of succession 5/6, and used on four that are wrong; and the other way.
+        let (brier, error) = report.cross_validated().unwrap();
+        assert!((brier - 25.0 / 36.0).abs() < 1e-12, "{brier}");
+        assert!((error - 5.0 / 6.0).abs() < 1e-12, "{error}");
     }
 }

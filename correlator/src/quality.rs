@@ -1,0 +1,132 @@
+//! Numbers on how well links and causes are found: the rows of `whence.correlation_quality`.
+
+use crate::confidence::calibration;
+use crate::error::CorrelatorError;
+use crate::functions::batch;
+use crate::statistics::CorrelatorStatistics;
+use arrow::array::{ArrayRef, Float64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use std::sync::{Arc, LazyLock};
+use whence_schema::Relation;
+
+/// Columns of [`correlation_quality`]. `value` is null where it is not known.
+pub fn correlation_quality_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        Arc::new(Schema::new(vec![
+            Field::new("name", DataType::Utf8, false),
+            Field::new("value", DataType::Float64, true),
+            Field::new("description", DataType::Utf8, false),
+        ]))
+    });
+    SCHEMA.clone()
+}
+
+/// Counts of the whole process, which are sums over all tenants and tell of none, and what is known of the calibration of
+/// confidence.
+///
+/// # Errors
+///
+/// Never, unless the columns are not those of the schema.
+pub fn correlation_quality(statistics: &CorrelatorStatistics) -> Result<RecordBatch, CorrelatorError> {
+    let rows = quality(statistics);
+    let texts = |of: fn(&Quality) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(of))) };
+    let values: Float64Array = rows.iter().map(|row| row.value).collect();
+    let columns = vec![texts(|row| &row.name), Arc::new(values) as ArrayRef, texts(|row| &row.description)];
+    batch("correlation_quality", correlation_quality_schema(), columns)
+}
+
+/// A number; `None` is not known.
+struct Quality {
+    name: String,
+    value: Option<f64>,
+    description: String,
+}
+
+/// A count of the whole process.
+fn count(name: &str, value: u64, description: &str) -> Quality {
+    Quality { name: name.to_owned(), value: Some(value as f64), description: format!("{description}, of all tenants") }
+}
+
+/// What is said where confidence is not calibrated.
+const UNCALIBRATED: &str = "uncalibrated";
+
+/// What `whence eval --calibrate` found.
+fn calibrated(name: &str, value: Option<f64>, description: &str) -> Quality {
+    let description = if value.is_some() { description } else { UNCALIBRATED };
+    Quality { name: name.to_owned(), value, description: description.to_owned() }
+}
+
+/// The rows, one a line.
+fn quality(of: &CorrelatorStatistics) -> Vec<Quality> {
+    let links =
+        |relation: &Relation| count(&format!("links_{relation}"), of.links(*relation), "links stored since the start");
+    let mut rows: Vec<Quality> = Relation::ALL.iter().map(links).collect();
+    let known = calibration();
+    rows.extend([
+        count("window_spans", of.window_spans(), "spans in the window now"),
+        count("evicted_spans", of.evicted_spans(), "spans that left the window since the start"),
+        count(
+            "repeated_spans",
+            of.repeated_spans(),
+            "spans that came again since the start, and were not linked again",
+        ),
+        count("waiting_ends", of.pending_ends(), "ends that wait for a span now"),
+        count("dropped_ends", of.dropped_ends(), "waiting ends dropped for want of memory since the start"),
+        count("unsaved_ends", of.unsaved_ends(), "waiting ends that would be lost with a restart now"),
+        count("looked_up_spans", of.looked_up_spans(), "spans looked up in the store since the start"),
+        count("found_spans", of.found_spans(), "spans found by looking up since the start"),
+        count("lookup_failures", of.lookup_failures(), "look-ups the store did not answer since the start"),
+        count("lag_nanoseconds", of.lag_nanos(), "nanoseconds from accepting to linking of the last batch"),
+        calibrated(
+            "calibration_made_at",
+            known.made_at.map(|at| at.0 as f64 / 1e9),
+            "when confidence was calibrated, seconds since 1970",
+        ),
+        calibrated(
+            "calibration_faults",
+            known.faults.map(|faults| faults as f64),
+            "simulated faults it was calibrated on",
+        ),
+        calibrated(
+            "calibration_quiet",
+            known.quiet.map(|quiet| quiet as f64),
+            "times without a fault it was calibrated on",
+        ),
+        calibrated(
+            "calibration_brier",
+            known.brier,
+            "Brier score of first answers in two-fold cross-validation: 0 is best",
+        ),
+        calibrated(
+            "calibration_error",
+            known.expected_calibration_error,
+            "expected calibration error of first answers in ten bins, in two-fold cross-validation: 0 is best",
+        ),
+    ]);
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Float64Type;
+
+    #[test]
+    fn every_number_has_a_name_of_its_own_and_one_that_is_not_known_says_so() {
+        let rows = correlation_quality(&CorrelatorStatistics::default()).unwrap();
+        let (names, values) = (rows.column(0).as_string::<i32>(), rows.column(1).as_primitive::<Float64Type>());
+        let mut sorted: Vec<&str> = names.iter().flatten().collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), rows.num_rows());
+        for row in 0..rows.num_rows() {
+            let description = rows.column(2).as_string::<i32>().value(row);
+            assert_eq!(values.is_null(row), description == UNCALIBRATED, "{}", names.value(row));
+        }
+        let value = |name| names.iter().position(|known| known == Some(name)).map(|row| values.value(row));
+        assert_eq!((value("links_call"), value("waiting_ends")), (Some(0.0), Some(0.0)));
+    }
+}
