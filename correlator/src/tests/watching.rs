@@ -248,3 +248,57 @@ async fn what_was_erased_is_neither_known_nor_kept_any_more() {
     assert_eq!((incidents.len(), known), (0, vec![(1, "order <*> saved")]));
     assert!(watching.close().await);
 }
+
+/// Processor seconds of this process.
+#[cfg(target_os = "linux")]
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    // User and system time, in hundredths of a second.
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+/// Forty requests a second of ten services, with trouble in one. Run it in a release build, alone:
+/// `cargo test --release ... what_it_costs -- --ignored --nocapture`.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints processor seconds for a million events, which is nothing to be right or wrong"]
+async fn what_it_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut watching = Watching::begin(folder.path(), &Requests::default(), 0, Vec::new()).await;
+    let (mut reading, mut explaining) = (0.0, 0.0);
+    for second in (0..LENGTH).step_by(10) {
+        let of_second = |second: i64| (0..40).map(move |part| (second * 40 + part, at(second).0 + part * SECOND / 40));
+        let rows = (second..second + 10).flat_map(of_second).flat_map(|(number, start)| {
+            let fails = TROUBLE.contains(&second) && number % 20 == 0;
+            let mut rows = request(number, start, fails);
+            rows.iter_mut().for_each(|row| row.asset = format!("{}-{}", row.asset, number % 10));
+            rows
+        });
+        let rows: Vec<EventRow> = rows.collect();
+        let items: Vec<Item> = rows.iter().cloned().map(Item::Event).collect();
+        watching.life.append(&watching.requests, &items).await;
+        watching.arrivals.note(&TenantId::default(), &batch(&rows), at(second + 10));
+        loop {
+            let (explained, before) = (watching.statistics.watch().explained(), processor_seconds());
+            let worked = watching.watcher.step(at(second + 10)).await;
+            let spent =
+                if watching.statistics.watch().explained() > explained { &mut explaining } else { &mut reading };
+            *spent += processor_seconds() - before;
+            if !worked {
+                break;
+            }
+        }
+    }
+    let watch = watching.statistics.watch();
+    let (millions, explained) = (LENGTH as f64 * 120.0 / 1e6, watch.explained());
+    println!(
+        "{:.1} s to read and compare a million events, {:.2} s for each of {explained} explanations of {millions} million; \
+         {} bytes of history, {} comparisons for the last half minute",
+        reading / millions,
+        explaining / explained.max(1) as f64,
+        watch.history_bytes(),
+        watch.tests()
+    );
+    assert!(watching.close().await);
+}
