@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use whence_correlator::{
     CorrelatorError, attribute_lift, attribute_lift_schema, blast_radius, blast_radius_schema, causal_chain,
-    causal_chain_schema, changes, changes_schema, incidents, incidents_schema, log_patterns, log_patterns_schema,
-    root_causes, root_causes_schema, service_graph, service_graph_schema, trace, trace_schema,
+    causal_chain_schema, changes, changes_schema, critical_path, critical_path_schema, incidents, incidents_schema,
+    log_patterns, log_patterns_schema, root_causes, root_causes_schema, service_graph, service_graph_schema,
+    temporal_links, temporal_links_schema, trace, trace_schema,
 };
 use whence_query::{Argument, ArgumentKind, TableFunction, TableFunctionError};
 
@@ -17,10 +18,11 @@ pub fn all() -> Vec<TableFunction> {
     let mut functions = about_events();
     functions.extend(about_windows());
     functions.push(comparing_events());
+    functions.push(of_links());
     functions
 }
 
-/// `trace(trace_id)`, `causal_chain(event_id)` and `blast_radius(event_id)`.
+/// `trace(trace_id)`, `critical_path(trace_id)`, `causal_chain(event_id)` and `blast_radius(event_id)`.
 fn about_events() -> Vec<TableFunction> {
     vec![
         TableFunction {
@@ -30,6 +32,16 @@ fn about_events() -> Vec<TableFunction> {
             schema: trace_schema(),
             call: Arc::new(|snapshot, tenant, arguments| match arguments {
                 [Argument::TraceId(id)] => trace(snapshot, tenant, *id).map_err(why),
+                _ => Err(mismatch()),
+            }),
+        },
+        TableFunction {
+            name: "critical_path",
+            description: "the spans that decided how long a trace took",
+            arguments: &[ArgumentKind::TraceId],
+            schema: critical_path_schema(),
+            call: Arc::new(|snapshot, tenant, arguments| match arguments {
+                [Argument::TraceId(id)] => critical_path(snapshot, tenant, *id).map_err(why),
                 _ => Err(mismatch()),
             }),
         },
@@ -141,6 +153,22 @@ fn comparing_events() -> TableFunction {
                 Argument::Timestamp(from),
                 Argument::Timestamp(to),
             ] => attribute_lift(snapshot, tenant, (bad, good), *from, *to).map_err(why),
+            _ => Err(mismatch()),
+        }),
+    }
+}
+
+/// `temporal_links(from, to)`.
+fn of_links() -> TableFunction {
+    TableFunction {
+        name: "temporal_links",
+        description: "trouble that keeps following other trouble, and what changes changed",
+        arguments: WINDOW,
+        schema: temporal_links_schema(),
+        call: Arc::new(|snapshot, tenant, arguments| match arguments {
+            [Argument::Timestamp(from), Argument::Timestamp(to)] => {
+                temporal_links(snapshot, tenant, *from, *to).map_err(why)
+            }
             _ => Err(mismatch()),
         }),
     }

@@ -9,8 +9,9 @@
 //!
 //!              linker --what has arrived--> watch: incidents --> storage::put_incidents
 //!
-//! snapshot --> functions/{trace, causal_chain, blast_radius, service_graph} --> one batch of rows
+//! snapshot --> functions/{trace, causal_chain, blast_radius, critical_path, service_graph} --> one batch of rows
 //!          --> observe (a window and its baseline) --> method/causes (pure) --> functions/{root_causes, ...}
+//!                                                 --> method/links (pure) --> functions/temporal_links --> rows, or links
 //! ```
 //!
 //! Each link is made once, when the later of its two ends is seen. A span that may have left the window, or was stored
@@ -43,8 +44,9 @@ pub use confidence::{Calibration, Confidence, Curve, calibration, fit};
 pub use error::CorrelatorError;
 pub use functions::{
     Cause, FoundIncident, attribute_lift, attribute_lift_schema, blast_radius, blast_radius_schema, causal_chain,
-    causal_chain_schema, changes, changes_schema, find_incidents, find_root_causes, incidents, incidents_schema,
-    log_patterns, log_patterns_schema, root_causes, root_causes_schema, service_graph, service_graph_schema, trace,
+    causal_chain_schema, changes, changes_schema, critical_path, critical_path_schema, find_false_discoveries,
+    find_incidents, find_root_causes, incidents, incidents_schema, links_of_window, log_patterns, log_patterns_schema,
+    root_causes, root_causes_schema, service_graph, service_graph_schema, temporal_links, temporal_links_schema, trace,
     trace_schema,
 };
 pub use options::{CorrelatorOptions, WatchOptions};

@@ -75,6 +75,26 @@ text_enum! {
         Message => "message",
         /// A callee's failure to its caller's.
         Failure => "failure",
+        /// The beginning of trouble to the beginning of other trouble that keeps following it.
+        Lag => "lag",
+        /// A change to what was different after it.
+        Change => "change",
+    }
+}
+
+impl Relation {
+    /// `metadata.method` of a correlation: what it was found by.
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Call | Self::Link | Self::LogInSpan | Self::Exemplar | Self::Message | Self::Failure => "structural",
+            Self::Lag => "lag",
+            Self::Change => "contrast",
+        }
+    }
+
+    /// True when the two events say themselves that one led to the other; else it was found by comparing many.
+    pub fn is_structural(self) -> bool {
+        self.method() == "structural"
     }
 }
 

@@ -5,12 +5,14 @@
 //! ```
 
 mod judge;
+mod links;
 mod load;
 mod report;
 
 use crate::progress::Bar;
 use anyhow::Context;
 use judge::{Alone, Case, Quiet};
+use links::Links;
 use load::{Source, Telemetry};
 use report::{Format, Report};
 use std::path::PathBuf;
@@ -27,6 +29,9 @@ use whence_storage::{Store, time_text};
 /// fault began and in which service. Everything goes through the receiver's mapping into a temporary store, and is
 /// asked about with the times of the fault, as a user does with root_causes(from, to), and without any times with
 /// incidents(from, to).
+///
+/// Links between onsets of trouble are asked for as they are, and with every stream of onsets turned against the others,
+/// so that each link is a false discovery; links of changes are compared with which changes caused a fault.
 ///
 /// AC@1 is the share of faults whose cause is named first, AC@3 among the first three, each with a 95% interval.
 #[derive(Debug, clap::Args)]
@@ -95,6 +100,9 @@ async fn ask(telemetry: &Telemetry, report: &mut Report) -> anyhow::Result<()> {
         let asked = move || find_incidents(&snapshot, &load::tenant(), from, to);
         let found = tokio::task::spawn_blocking(asked).await??;
         report.alone.push(Alone::judge(&telemetry.labels, &found));
+        let (snapshot, labels) = (telemetry.store().snapshot(), telemetry.labels.clone());
+        let asked = move || Links::judge(&snapshot, &load::tenant(), &labels, (from, to));
+        report.links.push(tokio::task::spawn_blocking(asked).await??);
     }
     for (from, to) in telemetry.quiet_windows() {
         let answers = answer(telemetry.store(), from, to).await?;

@@ -28,3 +28,13 @@ SELECT timestamp, asset_id, change_kind, what FROM changes('2026-01-01T12:00:00Z
 SELECT pattern_id, asset_id, pattern, severity, count, count_before, expected FROM log_patterns('2026-01-01T12:00:00Z', '2026-01-01T13:00:00Z') ORDER BY pattern, asset_id LIMIT 5;
 
 SELECT * FROM root_causes('2026-01-01T13:00:00Z', '2026-01-01T12:00:00Z');
+
+-- What decided how long that trace took: own times add up to the whole.
+SELECT step, event_id, asset_id, name, started, self_ms, share FROM critical_path('b0000000000000000000000000000b02');
+
+SELECT count(*) FROM critical_path('b0000000000000000000000000000bff');
+
+-- A fixture of a few spans has nothing that keeps following anything.
+SELECT * FROM temporal_links('2026-01-01T12:00:00Z', '2026-01-01T13:00:00Z');
+
+SELECT * FROM temporal_links('2026-01-01T12:00:00Z', '2026-01-02T13:00:00Z');

@@ -59,7 +59,9 @@ impl Chain<'_> {
         if let Some(trace) = trace_of(self.snapshot, self.tenant, event, UnixNanos(i64::MIN), UnixNanos(i64::MAX))? {
             return self.follow(trace, event, EFFECT);
         }
-        if let Some(link) = self.links_to(event)?.first().copied()
+        // Links that were found by comparing many events lead into other traces.
+        let exact = self.links_to(event)?.into_iter().find(|link| link.relation.is_structural());
+        if let Some(link) = exact
             && let Some(trace) = trace_near(self.snapshot, self.tenant, link.primary, link.primary_time)?
         {
             return self.begin_at_link(event, link, trace);

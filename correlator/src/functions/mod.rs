@@ -3,10 +3,12 @@
 //! ```text
 //! trace          one trace, depth first                             span_tree
 //! causal_chain   from an event to its cause, step by step           span_tree, links across traces
+//! critical_path  which spans decided how long a trace took          span_tree
 //! blast_radius   from an event to all that its trouble reached      span_tree, links across traces
 //! service_graph  who calls whom, how often, how well                scan of a time range
 //! root_causes    what caused the trouble of a window                observe, method/causes
 //! incidents      when something was wrong                           observe, method/incidents
+//! temporal_links trouble that keeps following other trouble         observe, method/links
 //! changes        deployments, flags and other changes               observe
 //! log_patterns   what messages are alike, and how many of each      observe, method/templates
 //! attribute_lift which values are over-represented in bad events    two scans of a time range
@@ -16,6 +18,7 @@ mod attribute_lift;
 mod blast_radius;
 mod causal_chain;
 mod changes;
+mod critical_path;
 pub(crate) mod detail;
 mod incidents;
 mod log_patterns;
@@ -24,17 +27,20 @@ pub(crate) mod scan;
 mod service_graph;
 mod span_tree;
 mod step;
+mod temporal_links;
 mod trace;
 
 pub use attribute_lift::{attribute_lift, attribute_lift_schema};
 pub use blast_radius::{blast_radius, blast_radius_schema};
 pub use causal_chain::{causal_chain, causal_chain_schema};
 pub use changes::{changes, changes_schema};
+pub use critical_path::{critical_path, critical_path_schema};
 pub use incidents::{FoundIncident, find_incidents, incidents, incidents_schema};
 pub use log_patterns::{log_patterns, log_patterns_schema};
 pub(crate) use root_causes::ranked;
 pub use root_causes::{Cause, find_root_causes, root_causes, root_causes_schema};
 pub use service_graph::{service_graph, service_graph_schema};
+pub use temporal_links::{find_false_discoveries, links_of_window, temporal_links, temporal_links_schema};
 pub use trace::{trace, trace_schema};
 
 use crate::error::CorrelatorError;
@@ -109,6 +115,10 @@ impl<R> Columns<'_, R> {
 
     fn optional_float32s(&self, of: impl Fn(&R) -> Option<f32>) -> ArrayRef {
         Arc::new(self.0.iter().map(of).collect::<Float32Array>())
+    }
+
+    fn optional_float64s(&self, of: impl Fn(&R) -> Option<f64>) -> ArrayRef {
+        Arc::new(self.0.iter().map(of).collect::<Float64Array>())
     }
 
     fn float64s(&self, of: impl Fn(&R) -> f64) -> ArrayRef {

@@ -14,10 +14,10 @@ const MOST_OF_ONE: usize = 4;
 /// Evidence, as the square of a score, that speaks against none in particular: by chance scores reach two at quiet times.
 const AGAINST_NONE: f64 = 4.0;
 /// What happened less often before is seen from its first occurrence on.
-const RARE: f64 = 0.05;
+pub(super) const RARE: f64 = 0.05;
 /// How long after a change its consequences may begin, in nanoseconds: five minutes, by which a new version has taken
 /// over and caches have turned over.
-const CHANGE_REACH: i64 = 300_000_000_000;
+pub(super) const CHANGE_REACH: i64 = 300_000_000_000;
 
 /// Which window is asked about, and what it is compared with.
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +139,7 @@ fn onset(study: &Study<'_>, shown: &Shown, charges: &[Charge]) -> UnixNanos {
 }
 
 /// When times become dense: the first one of the first slot with at least half as many as the fullest one.
-fn begin(times: &[UnixNanos]) -> Option<UnixNanos> {
+pub(super) fn begin(times: &[UnixNanos]) -> Option<UnixNanos> {
     let slots: Vec<&[UnixNanos]> = times.chunk_by(|a, b| a.0 / SLOT_NANOS == b.0 / SLOT_NANOS).collect();
     let most = slots.iter().map(|slot| slot.len()).max()?;
     slots.iter().find(|slot| slot.len() * 2 >= most).and_then(|slot| slot.first()).copied()

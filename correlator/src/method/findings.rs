@@ -42,7 +42,7 @@ pub(super) const LEAST_DEVIATE: f64 = 1.5;
 /// Occurrences of a context in the baseline that are enough to know what follows.
 const LEAST_BEFORE: u32 = 3;
 /// What happens in at least half of all cases is what is usual: more of it is a return to it, no trouble.
-const USUAL: f64 = 0.5;
+pub(super) const USUAL: f64 = 0.5;
 /// How much more a step counts that is an error by its own word, since somebody meant to report trouble with it, than
 /// one that is only unusual.
 const TROUBLE: f64 = 3.0;

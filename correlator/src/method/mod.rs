@@ -7,20 +7,28 @@
 //!                                                                             └─> scan: when something was wrong   v
 //!                                          one slot: digest ─> history: the last hour ─┘
 //!                                                                                        causes, incidents (explanation)
+//!
+//! traces, observations ─> onsets (of trouble, by asset and kind) ─> lag (which follow one another; discovery) ─┐
+//! study, changes ─> contrast (what a change changed) ──────────────────────────────────────────────────────────┴─> links
 //! ```
 //!
-//! The files of the figure say when something was wrong and what caused it; `structural` says what two linked events
-//! mean.
+//! The files of the first figure say when something was wrong and what caused it; those of the second link single events
+//! that say nothing of each other; `structural` says what two linked events mean.
 
 mod blame;
 pub(crate) mod causes;
+mod contrast;
 mod delays;
 pub(crate) mod digest;
+mod discovery;
 mod explanation;
 mod findings;
 pub(crate) mod history;
 pub(crate) mod incidents;
+mod lag;
+pub(crate) mod links;
 pub(crate) mod observations;
+mod onsets;
 mod scan;
 mod series;
 mod share;

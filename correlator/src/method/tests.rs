@@ -2,6 +2,8 @@
 //! database that sends no spans.
 #![allow(clippy::unwrap_used)]
 
+mod links;
+
 use super::causes::{Answer, CauseKind, Question, RootCause, root_causes};
 use super::digest::Digest;
 use super::history::History;
@@ -50,11 +52,16 @@ struct System {
 impl System {
     /// Two requests a second, each with what is wrong at its second.
     fn new(wrong: impl Fn(i64) -> Wrong) -> Self {
+        Self::lasting(WINDOW.1, wrong)
+    }
+
+    /// For so many seconds.
+    fn lasting(seconds: i64, wrong: impl Fn(i64) -> Wrong) -> Self {
         let mut system = Self { seen: Observations::default(), random: StdRng::seed_from_u64(7), next: 1 };
         system.seen.assets = ASSETS.map(String::from).to_vec();
         system.seen.operations = ["GET /", "POST /orders", "POST /stock", "SELECT stock"].map(String::from).to_vec();
         system.seen.metrics = vec!["process.cpu.utilization".into(), "http.server.request.duration".into()];
-        for half in 0..WINDOW.1 * 2 {
+        for half in 0..seconds * 2 {
             system.request(half * SECOND / 2, wrong(half / 2));
         }
         system

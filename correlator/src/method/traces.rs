@@ -128,8 +128,12 @@ impl Traces {
 
     /// True for the end of a failed span, and for messages of severity error.
     pub(super) fn is_trouble(&self, symbol: Symbol) -> bool {
-        let severity = symbol.as_template().and_then(|template| self.severities.get(template as usize));
-        symbol == Symbol::FAILED || severity.is_some_and(|severity| *severity >= ERROR)
+        symbol == Symbol::FAILED || symbol.as_template().is_some_and(|template| self.is_error(template))
+    }
+
+    /// True for a template of messages of severity error.
+    pub(super) fn is_error(&self, template: u32) -> bool {
+        self.severities.get(template as usize).is_some_and(|severity| *severity >= ERROR)
     }
 
     /// How long the topmost span above a span, or the span itself, lasts, in nanoseconds.

@@ -6,5 +6,6 @@ mod linking;
 mod observing;
 mod property;
 pub(crate) mod rows;
+mod temporal;
 mod through_store;
 mod watching;

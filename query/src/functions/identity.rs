@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 use std::fmt::Write;
 use std::sync::Arc;
-use whence_schema::{EventId, SeriesId, TraceId, push_hex};
+use whence_schema::{EventId, Relation, SeriesId, TraceId, push_hex};
 
 /// Type of [`Identity::SeriesKey`]. Its value is all 128 bits, not a number of 38 digits.
 const SERIES_KEY: DataType = DataType::Decimal128(38, 0);
@@ -160,7 +160,9 @@ impl ScalarUDFImpl for IdentityFunction {
                 );
                 texts(rows, 72, |row, out| {
                     let lag = i128::from(at.value(row)) - i128::from(primary_at.value(row));
-                    let _ = write!(out, "{{\"relation\":\"{}\",\"method\":\"structural\"", relation.value(row));
+                    let relation = relation.value(row);
+                    let method = Relation::parse(relation).map_or("unknown", Relation::method);
+                    let _ = write!(out, "{{\"relation\":\"{relation}\",\"method\":\"{method}\"");
                     let _ = write!(out, ",\"lag_ns\":{}", lag * 1_000);
                     let evidence = if metadata.is_valid(row) { metadata.value(row).trim() } else { "{}" };
                     match evidence.strip_prefix('{').map(str::trim_start) {

@@ -57,7 +57,7 @@ pub fn stored_schema() -> SchemaRef {
 pub struct CorrelationRow {
     /// Owner of both events.
     pub tenant: TenantId,
-    /// `causal` for structural links.
+    /// `causal` for structural links, `temporal` and `anomaly` for those that were found by comparing many events.
     pub correlation_type: &'static str,
     /// How.
     pub relation: Relation,

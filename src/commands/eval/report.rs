@@ -1,6 +1,7 @@
 //! What came out, for people and for programs.
 
 use super::judge::{Alone, Case, Named, Quiet, Share, reliability};
+use super::links::Links;
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 use whence_correlator::fit;
@@ -18,6 +19,8 @@ pub(super) struct Report {
     pub(super) quiet: Vec<Quiet>,
     /// By recording.
     pub(super) alone: Vec<Alone>,
+    /// By recording.
+    pub(super) links: Vec<Links>,
 }
 
 /// How often a group of faults was explained.
@@ -111,6 +114,34 @@ impl Report {
         self.alone.iter().copied().reduce(Alone::plus)
     }
 
+    fn links(&self) -> Option<Links> {
+        self.links.iter().copied().reduce(Links::plus)
+    }
+
+    /// What came of links between onsets and of changes.
+    fn lines_of_links(&self) -> Vec<String> {
+        let Some(links) = self.links() else { return Vec::new() };
+        let Share { share, low, high } = Share::of(links.turns_with_links, links.turns);
+        let percent = |share: f64| format!("{:.1}%", share * 100.0);
+        vec![
+            format!(
+                "false discovery: {} of {} times that onsets were turned against each other had a link, {} ({} to {}), \
+                 5% are accepted; {} links of onsets as they are, in {} tests",
+                links.turns_with_links,
+                links.turns,
+                percent(share),
+                percent(low),
+                percent(high),
+                links.of_onsets,
+                links.tests
+            ),
+            format!(
+                "changes with links to what they changed: {} of {} that caused a fault, {} of {} harmless ones",
+                links.guilty_with_links, links.guilty, links.harmless_with_links, links.harmless
+            ),
+        ]
+    }
+
     fn seconds(&self) -> f64 {
         self.cases.iter().map(|case| case.seconds).sum::<f64>() / self.cases.len().max(1) as f64
     }
@@ -146,6 +177,7 @@ impl Report {
                 "without being told when: {found} of {faults} faults found, {right} with their cause; {others} of {incidents} incidents at no fault's time"
             ));
         }
+        lines.extend(self.lines_of_links());
         lines.extend(self.failing());
         lines.join("\n") + "\n"
     }
@@ -178,6 +210,7 @@ impl Report {
             "calibration_error": reliability.map(|(_, error)| error),
             "quiet": { "windows": self.quiet.len(), "none": none, "none_or_unsure": unsure, "answers": self.quiet },
             "without_times": self.alone(),
+            "links": self.links(),
             "cases": self.cases,
         })
     }
@@ -233,13 +266,27 @@ mod tests {
             Quiet { source: "shop".into(), from: String::new(), to: String::new(), answers: vec![answer("x", false)] },
         ];
         let alone = Alone { faults: 3, found: 2, right: 1, incidents: 4, others: 1 };
-        let report = Report { cases, quiet, alone: vec![alone] };
+        let (turns, turns_with_links) = (40, 1);
+        let links = Links {
+            turns,
+            turns_with_links,
+            tests: 36,
+            of_onsets: 7,
+            guilty: 2,
+            guilty_with_links: 1,
+            harmless: 3,
+            harmless_with_links: 0,
+        };
+        let report = Report { cases, quiet, alone: vec![alone], links: vec![links] };
         let table = report.table();
         for expected in [
             "cpu                     2    50.0% (9.5 to 90.5)   100.0% (34.2 to 100.0)",
             "all                     3    33.3% (6.1 to 79.2)    66.7% (20.8 to 93.9)",
             "times without a fault: 1 of 2 answered with no cause, 1 of 2 with none",
             "without being told when: 2 of 3 faults found, 1 with their cause; 1 of 4 incidents at no fault's time",
+            "false discovery: 1 of 40 times that onsets were turned against each other had a link, 2.5% (0.4% to 12.9%)",
+            "7 links of onsets as they are, in 36 tests",
+            "what they changed: 1 of 2 that caused a fault, 0 of 3 harmless ones",
             "shop, cpu at 2026-01-01T00:00:00.000Z: cart, named as number 2",
             "instead: mail (errors, 0.80), cart (errors, 0.80)",
             "shop, errors at 2026-01-01T00:00:00.000Z: cart, not named",

@@ -1,0 +1,166 @@
+//! `temporal_links(from, to)`: trouble that keeps following other trouble, and changes with what they changed, as rows or
+//! as links to be stored.
+
+use super::{Columns, batch, id_field, text_field, window};
+use crate::error::CorrelatorError;
+use crate::functions::scan::Range;
+use crate::method::causes::Question;
+use crate::method::links::{Link, Test, false_discoveries, links};
+use crate::observe::{Observed, with_observed};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde_json::json;
+use std::sync::{Arc, LazyLock};
+use whence_schema::tables::correlations::CorrelationRow;
+use whence_schema::{TenantId, UnixNanos};
+use whence_storage::Snapshot;
+
+/// Columns of [`temporal_links`].
+///
+/// `lag_ms` is between the moments at which the two were known: of a span that failed its end, of one that was slow when
+/// it had lasted longer than usual. `confidence` is not calibrated: of `lag` the share of the cause's onsets that were
+/// followed, by the rule of succession; of `change` the share of what happened after it that the level before does not
+/// explain. `p`, `q` and `tests` are null of `change`.
+pub fn temporal_links_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        Arc::new(Schema::new(vec![
+            id_field("primary_event_id", false),
+            id_field("related_event_id", false),
+            text_field("cause_asset", false),
+            text_field("effect_asset", false),
+            text_field("relation", false),
+            Field::new("lag_ms", DataType::Float64, false),
+            Field::new("strength", DataType::Float32, false),
+            Field::new("confidence", DataType::Float32, false),
+            Field::new("p", DataType::Float64, true),
+            Field::new("q", DataType::Float64, true),
+            Field::new("tests", DataType::Int64, true),
+            Field::new("support", DataType::Int64, false),
+        ]))
+    });
+    SCHEMA.clone()
+}
+
+/// The links whose effect happened from `from` until before `to`, by time. The hour before is evidence as well: an order
+/// shows in no less than five onsets, so a day says more than an incident. Blocks on file reads.
+///
+/// # Errors
+///
+/// When the store cannot be read, or the two times are no window.
+pub fn temporal_links(
+    snapshot: &Snapshot,
+    tenant: &TenantId,
+    from: UnixNanos,
+    to: UnixNanos,
+) -> Result<RecordBatch, CorrelatorError> {
+    let found = with_links(snapshot, tenant, window(from, to)?, |links, assets| {
+        let name = |asset: u32| assets.get(asset as usize).cloned().unwrap_or_default();
+        let named = links.into_iter().map(|link| ((name(link.cause.asset), name(link.effect.asset)), link));
+        named.collect::<Vec<_>>()
+    })?;
+    let out = Columns(&found);
+    let test = |of: fn(&Test) -> f64| out.optional_float64s(move |(_, link)| link.test.as_ref().map(of));
+    let columns = vec![
+        out.ids(|(_, link)| Some(link.cause.event)),
+        out.ids(|(_, link)| Some(link.effect.event)),
+        out.texts(|((cause, _), _)| Some(cause)),
+        out.texts(|((_, effect), _)| Some(effect)),
+        out.texts(|(_, link)| Some(link.relation.as_str())),
+        out.float64s(|(_, link)| milliseconds(link.lag_nanos)),
+        out.float32s(|(_, link)| link.strength as f32),
+        out.float32s(|(_, link)| link.confidence as f32),
+        test(|test| test.p),
+        test(|test| test.q),
+        out.int64s(|(_, link)| link.test.map(|test| test.tests as i64)),
+        out.int64s(|(_, link)| Some(i64::from(link.support))),
+    ];
+    batch("temporal links", temporal_links_schema(), columns)
+}
+
+/// The rows of [`temporal_links`] as links for `correlations`. The same link has the same id whenever it is asked for, so
+/// that storing it again changes nothing in the end. `created_at` is `to`: before that it could not be found. Blocks on
+/// file reads.
+///
+/// # Errors
+///
+/// As [`temporal_links`].
+pub fn links_of_window(
+    snapshot: &Snapshot,
+    tenant: &TenantId,
+    from: UnixNanos,
+    to: UnixNanos,
+) -> Result<Vec<CorrelationRow>, CorrelatorError> {
+    with_links(snapshot, tenant, window(from, to)?, |links, _| links.iter().map(|link| row(tenant, link, to)).collect())
+}
+
+/// Of a window whose streams of onsets are turned against each other, so that they have nothing to do with each other:
+/// how many tests there are and how many discoveries, all of them false, for each of so many turns. Blocks on file reads.
+///
+/// # Errors
+///
+/// As [`temporal_links`].
+pub fn find_false_discoveries(
+    snapshot: &Snapshot,
+    tenant: &TenantId,
+    (from, to): (UnixNanos, UnixNanos),
+    turns: u32,
+) -> Result<Vec<(usize, usize)>, CorrelatorError> {
+    with_observed(snapshot, tenant, window(from, to)?, |observed| {
+        false_discoveries(&observed.observations, &question(observed, to), turns)
+    })
+}
+
+fn with_links<R>(
+    snapshot: &Snapshot,
+    tenant: &TenantId,
+    window: Range,
+    take: impl FnOnce(Vec<Link>, &[String]) -> R,
+) -> Result<R, CorrelatorError> {
+    with_observed(snapshot, tenant, window, |observed| {
+        let found = links(&observed.observations, window.from, &question(observed, window.to));
+        take(found, &observed.observations.assets)
+    })
+}
+
+/// All of what was read is baseline to the question: the window after it is empty.
+fn question(observed: &Observed, to: UnixNanos) -> Question {
+    Question { from: to, to, baseline_from: observed.baseline_from }
+}
+
+fn row(tenant: &TenantId, link: &Link, created_at: UnixNanos) -> CorrelationRow {
+    CorrelationRow {
+        tenant: tenant.clone(),
+        correlation_type: link.correlation_type,
+        relation: link.relation,
+        primary: link.cause.event,
+        related: link.effect.event,
+        primary_timestamp: link.cause.time,
+        related_timestamp: link.effect.time,
+        strength: link.strength as f32,
+        confidence: link.confidence as f32,
+        created_at,
+        metadata: Some(evidence(link)),
+    }
+}
+
+/// What `metadata` says beside relation and method, which are written when it is read.
+fn evidence(link: &Link) -> String {
+    let mut evidence = json!({
+        "lag_ms": milliseconds(link.lag_nanos),
+        "cause_kind": link.kinds.0,
+        "effect_kind": link.kinds.1,
+        "support": link.support,
+        "of": link.of,
+    });
+    if let (Some(test), Some(evidence)) = (link.test, evidence.as_object_mut()) {
+        evidence.insert("p".to_owned(), json!(test.p));
+        evidence.insert("q".to_owned(), json!(test.q));
+        evidence.insert("tests".to_owned(), json!(test.tests));
+        evidence.insert("direction_p".to_owned(), json!(test.direction_p));
+    }
+    evidence.to_string()
+}
+
+fn milliseconds(nanos: i64) -> f64 {
+    nanos as f64 / 1e6
+}

@@ -1,0 +1,171 @@
+//! Links that no event tells itself: onsets of trouble that keep following one another, and changes with what they
+//! changed.
+
+use super::causes::Question;
+use super::contrast;
+use super::lag::{FALSE_DISCOVERY_RATE, Stream, Tested, followed};
+use super::observations::Observations;
+use super::onsets::{Trouble, neighbours, troubles};
+use super::slots::{SLOT_NANOS, Slots};
+use super::study::Study;
+use super::traces::Traces;
+use whence_schema::{EventId, Relation, UnixNanos};
+
+/// `correlation_type` of links between neighbours.
+const TEMPORAL: &str = "temporal";
+/// `correlation_type` of links between different trouble of one asset.
+const ANOMALY: &str = "anomaly";
+/// `correlation_type` of links between a change and its effects.
+pub(super) const CHANGED: &str = TEMPORAL;
+
+/// One end of a link.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct End {
+    /// Index of its asset.
+    pub(crate) asset: u32,
+    /// Its row in `events`.
+    pub(crate) event: EventId,
+    /// The time of that row.
+    pub(crate) time: UnixNanos,
+}
+
+/// What the tests behind a link of onsets say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Test {
+    /// Share of the circular shifts with as many follows or more.
+    pub(crate) p: f64,
+    /// The false discovery rate at which it is a discovery.
+    pub(crate) q: f64,
+    /// How likely a coin falls on this order so often.
+    pub(crate) direction_p: f64,
+    /// Tests that it was one of.
+    pub(crate) tests: usize,
+}
+
+/// One link.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Link {
+    pub(crate) relation: Relation,
+    pub(crate) correlation_type: &'static str,
+    pub(crate) cause: End,
+    pub(crate) effect: End,
+    /// What kind of trouble is at the cause and at the effect, such as `errors`.
+    pub(crate) kinds: (&'static str, &'static str),
+    /// Nanoseconds between the moments at which the two were known: of a span that failed its end.
+    pub(crate) lag_nanos: i64,
+    /// Of onsets, how much more often the effect begins after the cause than at other times; of a change, how much more
+    /// often the effect happens after it. 0 to 1.
+    pub(crate) strength: f64,
+    /// Not calibrated. Of onsets, the share of those of the cause that are followed, by the rule of succession; of a
+    /// change, the share of the occurrences after it that the level before does not explain. 0 to 1.
+    pub(crate) confidence: f64,
+    /// Onsets of the cause that the effect followed on; of a change, occurrences after it.
+    pub(crate) support: u32,
+    /// Onsets of the cause; of a change, how often it could have occurred after it.
+    pub(crate) of: u32,
+    /// `None` of a change.
+    pub(crate) test: Option<Test>,
+}
+
+/// The links whose effect happened between two instants, by time. What was before, from `baseline_from` on, is evidence
+/// as well.
+pub(crate) fn links(observations: &Observations, from: UnixNanos, question: &Question) -> Vec<Link> {
+    let study = Study::of(observations, question);
+    let (onsets, pairs) = onsets_and_pairs(observations, &study.traces, &study.slots);
+    let streams: Vec<Stream> = onsets.iter().map(|trouble| stream(trouble, &study.slots)).collect();
+    let tested = followed(&streams, &pairs, FALSE_DISCOVERY_RATE);
+    let mut links = of_onsets(&onsets, &pairs, &tested);
+    links.extend(contrast::changed(&study, from, question.to));
+    links.retain(|link| link.effect.time >= from && link.effect.time < question.to);
+    links.sort_by_key(|link| (link.effect.time, link.cause.time, link.effect.event, link.cause.event, link.relation));
+    // Two kinds of trouble may begin with the same event: the likelier link is listed once.
+    links.dedup_by_key(|link| (link.relation, link.correlation_type, link.cause.event, link.effect.event));
+    links
+}
+
+/// Streams of trouble, and the pairs of them that may follow one another: of neighbours, and of different kinds in one
+/// asset.
+fn onsets_and_pairs(
+    observations: &Observations,
+    traces: &Traces,
+    slots: &Slots,
+) -> (Vec<Trouble>, Vec<(usize, usize)>) {
+    let troubles = troubles(observations, traces, slots);
+    let of_asset = |asset: u32| {
+        let first = troubles.partition_point(|trouble| trouble.asset < asset);
+        first..troubles.partition_point(|trouble| trouble.asset <= asset)
+    };
+    let mut pairs = Vec::new();
+    for (cause, effect) in neighbours(traces) {
+        pairs.extend(of_asset(cause).flat_map(|cause| of_asset(effect).map(move |effect| (cause, effect))));
+    }
+    for first in 0..troubles.len() {
+        let others = of_asset(troubles[first].asset).filter(|second| *second != first);
+        pairs.extend(others.map(|second| (first, second)));
+    }
+    (troubles, pairs)
+}
+
+fn stream(trouble: &Trouble, slots: &Slots) -> Stream {
+    let (from, to) = (i64::from(trouble.slots.start) * SLOT_NANOS, i64::from(trouble.slots.end) * SLOT_NANOS);
+    // An onset at the end of the slot before the first one belongs to the first.
+    let nanos = trouble.onsets.iter().map(|onset| (onset.known.0 - slots.start(0).0).clamp(from, to - 1));
+    Stream { slots: trouble.slots.clone(), onsets: nanos.collect() }
+}
+
+fn of_onsets(troubles: &[Trouble], pairs: &[(usize, usize)], tested: &Tested) -> Vec<Link> {
+    let mut links = Vec::new();
+    for followed in &tested.followed {
+        let (cause, effect) = pairs[followed.pair];
+        let (cause, effect) = (&troubles[cause], &troubles[effect]);
+        let support = followed.onsets.len() as u32;
+        for &(first, second) in &followed.onsets {
+            let (first, second) = (cause.onsets[first as usize], effect.onsets[second as usize]);
+            links.push(Link {
+                relation: Relation::Lag,
+                correlation_type: if cause.asset == effect.asset { ANOMALY } else { TEMPORAL },
+                cause: End { asset: cause.asset, event: first.event, time: first.time },
+                effect: End { asset: effect.asset, event: second.event, time: second.time },
+                kinds: (cause.kind.name(), effect.kind.name()),
+                lag_nanos: second.known.0 - first.known.0,
+                strength: followed.strength,
+                confidence: f64::from(support + 1) / f64::from(followed.of + 2),
+                support,
+                of: followed.of,
+                test: Some(Test {
+                    p: followed.p,
+                    q: followed.q,
+                    direction_p: followed.direction_p,
+                    tests: tested.tests,
+                }),
+            });
+        }
+    }
+    links
+}
+
+/// How many tests of onsets there are and how many discoveries, after every stream was turned by a time of its own, so
+/// that they have nothing to do with each other: each discovery is a false one. `turn` tells the turns apart.
+pub(crate) fn false_discoveries(observations: &Observations, question: &Question, turns: u32) -> Vec<(usize, usize)> {
+    let (traces, slots) = (Traces::of(observations), Slots::of(question));
+    let (onsets, pairs) = onsets_and_pairs(observations, &traces, &slots);
+    let streams: Vec<Stream> = onsets.iter().map(|trouble| stream(trouble, &slots)).collect();
+    let of_turn = |turn: u32| {
+        let turned: Vec<Stream> = (0..).zip(&streams).map(|(number, stream)| turned(stream, number, turn)).collect();
+        let tested = followed(&turned, &pairs, FALSE_DISCOVERY_RATE);
+        (tested.tests, tested.followed.len())
+    };
+    (0..turns).map(of_turn).collect()
+}
+
+/// A stream turned by a number of slots that looks like chance and is always the same for the same numbers.
+fn turned(stream: &Stream, number: u64, turn: u32) -> Stream {
+    let length = i64::from(stream.slots.end - stream.slots.start);
+    let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&number.to_be_bytes(), u64::from(turn) + 1);
+    let by = (hash % length.max(1) as u64) as i64 * SLOT_NANOS;
+    let (from, length) = (i64::from(stream.slots.start) * SLOT_NANOS, length.max(1) * SLOT_NANOS);
+    let mut onsets: Vec<i64> =
+        stream.onsets.iter().map(|onset| from + (onset - from + by).rem_euclid(length)).collect();
+    onsets.sort_unstable();
+    Stream { slots: stream.slots.clone(), onsets }
+}
