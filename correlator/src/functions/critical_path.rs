@@ -44,7 +44,7 @@ pub fn critical_path(snapshot: &Snapshot, tenant: &TenantId, trace: TraceId) -> 
     let batches = snapshot.trace_rows(tenant, trace).map_err(storage("read a trace from"))?;
     let columns = columns(&batches)?;
     let tree = SpanTree::new(&columns);
-    let steps: Vec<(i32, OnPath)> = (0..).zip(path(&tree)).collect();
+    let steps: Vec<(i32, OnPath)> = (1..).zip(path(&tree)).collect();
     let whole = steps.first().map_or(0, |(_, root)| tree.node(root.span).extent.duration);
     let row = |step: &OnPath| tree.row(step.span);
     let out = Columns(&steps);
