@@ -123,7 +123,7 @@ fn a_part_of_the_time_has_its_links_of_that_time_with_the_hour_before_as_evidenc
 #[test]
 fn chains_of_causes_do_not_leave_a_trace_through_what_only_went_together() {
     let mut events = events();
-    let logged = EventRow { trace: 501, ..super::rows::log(2, 77, 1) };
+    let logged = EventRow { trace: 501, ..super::rows::log(2, 70_001, 1) };
     let logged = EventRow { start: FROM + 500 * SECOND + 10_000_000, ..logged };
     events.push(logged.clone());
     let elsewhere = events[0].clone();
