@@ -4,9 +4,9 @@
 
 use super::ordered_set::constant;
 use crate::error::QueryError;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, ListArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryViewBuilder, BooleanArray, Float64Array};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, ToByteSlice};
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
@@ -55,8 +55,7 @@ impl AggregateUDFImpl for PercentileCont {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let values = DataType::new_list(DataType::Float64, true);
-        Ok(vec![Arc::new(Field::new(format!("{}[values]", args.name), values, true))])
+        Ok(vec![Arc::new(Field::new(format!("{}[values]", args.name), DataType::BinaryView, true))])
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -72,7 +71,13 @@ impl AggregateUDFImpl for PercentileCont {
     }
 }
 
+/// Values of a group from which on they stay where they are when they become a state.
+const LARGE: usize = 256;
+
 /// The values of each group, in any order.
+///
+/// A state is the values' bytes, one behind the other: views of bytes change hands without being copied, as lists do not
+/// on their way to where the states of a group meet.
 #[derive(Debug)]
 struct Groups {
     /// Of the way through the values in ascending order; `None` makes every result NULL.
@@ -144,18 +149,27 @@ impl GroupsAccumulator for Groups {
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
         let groups = emit_to.take_needed(&mut self.values);
-        let offsets = OffsetBuffer::from_lengths(groups.iter().map(Vec::len));
-        let values = Float64Array::from(groups.concat());
-        Ok(vec![Arc::new(ListArray::try_new(item(), offsets, Arc::new(values), None)?)])
+        let mut state = BinaryViewBuilder::with_capacity(groups.len());
+        for values in groups {
+            if values.len() < LARGE {
+                state.append_value(values.to_byte_slice());
+                continue;
+            }
+            let Ok(length) = u32::try_from(size_of_val(values.as_slice())) else {
+                return exec_err!("percentile_cont of more than {} values of one group", u32::MAX / 8);
+            };
+            let block = state.append_block(Buffer::from_vec(values));
+            state.try_append_view(block, 0, length)?;
+        }
+        Ok(vec![Arc::new(state.finish())])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
         self.values.resize(total_num_groups, Vec::new());
-        let Some(lists) = states.first().map(|lists| lists.as_list::<i32>()) else { return Ok(()) };
-        let values = lists.values().as_primitive::<Float64Type>().values();
-        for (row, group) in group_indices.iter().enumerate().filter(|(row, _)| lists.is_valid(*row)) {
-            let (from, to) = (lists.value_offsets()[row] as usize, lists.value_offsets()[row + 1] as usize);
-            self.values[*group].extend_from_slice(&values[from..to]);
+        let Some(states) = states.first().map(|states| states.as_binary_view()) else { return Ok(()) };
+        for (row, group) in group_indices.iter().enumerate().filter(|(row, _)| states.is_valid(*row)) {
+            let (values, _) = states.value(row).as_chunks();
+            self.values[*group].extend(values.iter().map(|value| f64::from_ne_bytes(*value)));
         }
         Ok(())
     }
@@ -171,10 +185,6 @@ impl GroupsAccumulator for Groups {
         let values: usize = self.values.iter().map(Vec::capacity).sum();
         values * size_of::<f64>() + self.values.capacity() * size_of::<Vec<f64>>()
     }
-}
-
-fn item() -> FieldRef {
-    Arc::new(Field::new_list_field(DataType::Float64, true))
 }
 
 /// All rows as one group.
