@@ -15,3 +15,6 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
         runs, running = sum(runs for runs, _ in jobs), any(running for _, running in jobs)
         quiet = quiet + 1 if runs == before and not running else 0
         before = runs
+
+# What was joined is deleted a minute later: other engines, which read all files, would read it twice until then.
+time.sleep(65)
