@@ -64,7 +64,7 @@ impl Report {
         let halves = [first, second].map(|sources| {
             let cases = self.cases.iter().filter(|case| sources.contains(&case.source.as_str())).cloned().collect();
             let quiet = self.quiet.iter().filter(|quiet| sources.contains(&quiet.source.as_str())).cloned().collect();
-            Self { cases, quiet, alone: Vec::new() }.answers_of_rank(1)
+            Self { cases, quiet, ..Self::default() }.answers_of_rank(1)
         });
         if halves.iter().any(Vec::is_empty) {
             return None;
