@@ -232,7 +232,11 @@ fn chunks_beyond_the_cache_are_fetched_and_without_the_bucket_only_they_are_miss
     send_numbers(&server, started, 0, 80);
     assert!(server.terminate(WITHIN).success());
 
-    let server = start(&Home::new(), &bucket, 1);
+    // Looking for incidents would fetch the chunks of the last hour before anybody asks.
+    let home = Home::new();
+    let mut settings = bucket.settings(&home, 1);
+    settings.push("exporters.hypertables.incidents.watch=false".to_owned());
+    let server = Server::start_with(&home, &settings.iter().map(String::as_str).collect::<Vec<_>>());
     send_numbers(&server, started, 80, 84);
     bucket.set(Fault::Away);
     let answer = server.sql_answer("SELECT count(*), max(body) FROM events");

@@ -99,8 +99,8 @@ fn onsets_and_pairs(
     for (cause, effect) in neighbours(traces) {
         pairs.extend(of_asset(cause).flat_map(|cause| of_asset(effect).map(move |effect| (cause, effect))));
     }
-    for first in 0..troubles.len() {
-        let others = of_asset(troubles[first].asset).filter(|second| *second != first);
+    for (first, trouble) in troubles.iter().enumerate() {
+        let others = of_asset(trouble.asset).filter(|second| *second != first);
         pairs.extend(others.map(|second| (first, second)));
     }
     (troubles, pairs)
