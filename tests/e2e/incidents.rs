@@ -6,7 +6,7 @@ use crate::machine;
 use crate::server::{Home, Server, run, words};
 use crate::sql::eventually;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 /// Half minutes are read one after another, in a build that is not optimised.
@@ -14,7 +14,7 @@ const FOUND: Duration = Duration::from_secs(300);
 /// Without rests, so that half an hour that is sent in seconds is read in as many.
 const AT_ONCE: &str = "exporters.hypertables.incidents.core_share=1";
 
-fn send(server: &Server, file: &PathBuf) {
+fn send(server: &Server, file: &Path) {
     let output =
         run(&["replay", &file.display().to_string(), "--endpoint", &server.grpc_endpoint()], Duration::from_secs(300));
     assert!(output.status.success(), "{}", words(&output));

@@ -16,9 +16,8 @@ struct System(Observations);
 impl System {
     /// `slow` and `failed` say what of the callee's is at which half second.
     fn new(slow: impl Fn(i64) -> bool, failed: impl Fn(i64) -> bool) -> Self {
-        let mut seen = Observations::default();
-        seen.assets = ["caller", "callee"].map(String::from).to_vec();
-        seen.operations = vec!["work".to_owned()];
+        let assets = ["caller", "callee"].map(String::from).to_vec();
+        let mut seen = Observations { assets, operations: vec!["work".to_owned()], ..Observations::default() };
         for half in 0..LENGTH * 2 {
             let trace = half as u128 + 1;
             let start = half * SECOND / 2;
