@@ -63,6 +63,7 @@ fn quality(of: &CorrelatorStatistics) -> Vec<Quality> {
         |relation: &Relation| count(&format!("links_{relation}"), of.links(*relation), "links stored since the start");
     let mut rows: Vec<Quality> = Relation::ALL.iter().map(links).collect();
     let known = calibration();
+    let watch = of.watch();
     rows.extend([
         count("window_spans", of.window_spans(), "spans in the window now"),
         count("evicted_spans", of.evicted_spans(), "spans that left the window since the start"),
@@ -78,6 +79,15 @@ fn quality(of: &CorrelatorStatistics) -> Vec<Quality> {
         count("found_spans", of.found_spans(), "spans found by looking up since the start"),
         count("lookup_failures", of.lookup_failures(), "look-ups the store did not answer since the start"),
         count("lag_nanoseconds", of.lag_nanos(), "nanoseconds from accepting to linking of the last batch"),
+        count("watch_tests", watch.tests(), "comparisons with the hour before, of the last half minute"),
+        count("watch_slots", watch.slots(), "half minutes read since the start"),
+        count("watch_thinned_slots", watch.thinned_slots(), "half minutes of which not all traces were read"),
+        count("watch_late_slots", watch.late_slots(), "times that events came too late to count"),
+        count("watch_skipped_slots", watch.skipped_slots(), "half minutes that were not read"),
+        count("watch_evicted_slots", watch.evicted_slots(), "half minutes forgotten for want of memory"),
+        count("watch_dropped_entries", watch.dropped_entries(), "steps and delays that were too many to count"),
+        count("incidents_opened", watch.opened(), "incidents opened since the start"),
+        count("incidents_closed", watch.closed(), "incidents closed since the start"),
         calibrated(
             "calibration_made_at",
             known.made_at.map(|at| at.0 as f64 / 1e9),

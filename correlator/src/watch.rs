@@ -80,11 +80,10 @@ impl Watcher {
             () = &mut until => return,
             () = self.recall((self.options.clock)()) => {}
         }
-        let interval = self.options.interval.max(Duration::from_millis(1));
         loop {
             let step = async {
                 if !self.step((self.options.clock)()).await {
-                    tokio::time::sleep(interval).await;
+                    tokio::time::sleep(self.pause()).await;
                 }
             };
             tokio::select! {
@@ -326,6 +325,14 @@ impl Watcher {
         if let Some(watched) = self.tenants.get_mut(&tenant) {
             watched.ongoing.explain(&asked, told, now);
         }
+    }
+
+    /// How long there is nothing to do: until a rest is over, or else until something may have come.
+    fn pause(&self) -> Duration {
+        let now = Instant::now();
+        let rests = [self.next_slot, self.next_explanation].map(|at| at.saturating_duration_since(now));
+        let rest = rests.into_iter().filter(|rest| !rest.is_zero()).min();
+        rest.unwrap_or(self.options.interval).min(self.options.interval).max(Duration::from_millis(1))
     }
 
     /// How long to rest after so much work.

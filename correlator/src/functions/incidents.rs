@@ -2,7 +2,7 @@
 
 use super::{Columns, batch, id_field, text_field, text_list_field, time_field, window};
 use crate::error::CorrelatorError;
-use crate::method::incidents;
+use crate::method::incidents::{self, Incident};
 use crate::method::observations::Observations;
 use crate::observe::{Observed, with_observed};
 use arrow::array::RecordBatch;
@@ -73,7 +73,8 @@ pub fn incidents(
     batch("incidents", incidents_schema(), columns)
 }
 
-fn names(seen: &Observations, assets: &[u32]) -> Vec<String> {
+/// The names of assets, in alphabetical order.
+pub(crate) fn names(seen: &Observations, assets: &[u32]) -> Vec<String> {
     let mut names: Vec<String> = assets.iter().filter_map(|asset| seen.assets.get(*asset as usize)).cloned().collect();
     names.sort_unstable();
     names
@@ -94,14 +95,14 @@ pub fn find_incidents(
         let seen = &observed.observations;
         let all = incidents::incidents(seen, observed.baseline_from, to).into_iter();
         let inside = all.filter(|incident| incident.closed > from);
-        let named = inside.map(|incident| FoundIncident {
-            opened: incident.opened,
-            closed: incident.closed,
-            severity: incident.severity,
-            title: incident.title,
-            affected: names(seen, &incident.affected),
-            asset: incident.asset.and_then(|asset| seen.assets.get(asset as usize).cloned()),
-            first_symptom: incident.first_symptom,
+        let named = inside.map(|Incident { opened, closed, severity, symptoms }| FoundIncident {
+            opened,
+            closed,
+            severity,
+            title: symptoms.title,
+            affected: names(seen, &symptoms.affected),
+            asset: symptoms.asset.and_then(|asset| seen.assets.get(asset as usize).cloned()),
+            first_symptom: symptoms.first_symptom,
         });
         named.collect()
     };

@@ -35,6 +35,7 @@ pub use blast_radius::{blast_radius, blast_radius_schema};
 pub use causal_chain::{causal_chain, causal_chain_schema};
 pub use changes::{changes, changes_schema};
 pub use critical_path::{critical_path, critical_path_schema};
+pub(crate) use incidents::names;
 pub use incidents::{FoundIncident, find_incidents, incidents, incidents_schema};
 pub use log_patterns::{log_patterns, log_patterns_schema};
 pub(crate) use root_causes::ranked;

@@ -8,6 +8,7 @@ use crate::confidence::confidence;
 use crate::error::CorrelatorError;
 use crate::functions::scan::Range;
 use crate::method::causes::{self, Answer, Question};
+use crate::method::incidents::Symptoms;
 use crate::observe::{Observed, with_observed};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -90,14 +91,14 @@ pub fn find_root_causes(
     to: UnixNanos,
 ) -> Result<Vec<Cause>, CorrelatorError> {
     let window = window(from, to)?;
-    with_observed(snapshot, tenant, window, |observed| ranked(observed, window))
+    with_observed(snapshot, tenant, window, |observed| ranked(observed, window).0)
 }
 
-/// The answer from what was read.
-pub(crate) fn ranked(observed: &Observed, window: Range) -> Vec<Cause> {
+/// The answer from what was read, and what the window shows in short.
+pub(crate) fn ranked(observed: &Observed, window: Range) -> (Vec<Cause>, Symptoms) {
     let seen = &observed.observations;
     let question = Question { from: window.from, to: window.to, baseline_from: observed.baseline_from };
-    let Answer { causes, uncounted } = causes::root_causes(seen, &question);
+    let Answer { causes, symptoms, uncounted } = causes::root_causes(seen, &question);
     let mut ranks: Vec<Cause> = (1..)
         .zip(causes.into_iter().take(MOST))
         .map(|(rank, cause)| Cause {
@@ -124,7 +125,7 @@ pub(crate) fn ranked(observed: &Observed, window: Range) -> Vec<Cause> {
             .explanation
             .push_str(&format!(" ({uncounted} steps and delays were too many different ones to count.)"));
     }
-    ranks
+    (ranks, symptoms)
 }
 
 fn none(explanation: String) -> Cause {

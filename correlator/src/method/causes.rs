@@ -2,6 +2,7 @@
 
 use super::blame::{Charge, Proof};
 use super::explanation::{kind, sentence};
+use super::incidents::Symptoms;
 use super::observations::{ChangeSeen, Observations};
 use super::slots::SLOT_NANOS;
 use super::study::{Shown, Study};
@@ -84,6 +85,8 @@ pub(crate) struct RootCause {
 pub(crate) struct Answer {
     /// The likeliest first; empty when nothing stands out.
     pub(crate) causes: Vec<RootCause>,
+    /// What the window shows, in short.
+    pub(crate) symptoms: Symptoms,
     /// Steps and delays that were too many to be counted.
     pub(crate) uncounted: u64,
 }
@@ -96,7 +99,7 @@ pub(crate) fn root_causes(observations: &Observations, question: &Question) -> A
     let accused = shown.by_asset();
     let all = AGAINST_NONE + accused.iter().map(|charges| charges[0].weight).sum::<f64>();
     let causes = accused.into_iter().map(|charges| cause(&study, &shown, charges, all)).collect();
-    Answer { causes, uncounted: study.uncounted() }
+    Answer { causes, symptoms: Symptoms::of(&study, &shown), uncounted: study.uncounted() }
 }
 
 /// The cause that charges against one asset, the heaviest first, make; `all` is the weight of all evidence.

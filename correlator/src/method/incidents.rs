@@ -4,7 +4,7 @@ use super::blame::Proof;
 use super::causes::Question;
 use super::explanation::title;
 use super::observations::Observations;
-use super::study::Study;
+use super::study::{Shown, Study};
 use whence_schema::{EventId, UnixNanos};
 
 /// The title of what stands out and speaks against nobody.
@@ -19,6 +19,13 @@ pub(crate) struct Incident {
     pub closed: UnixNanos,
     /// How far the worst of it is from what is usual, in standard deviations.
     pub severity: f64,
+    /// What it shows.
+    pub symptoms: Symptoms,
+}
+
+/// What is different in a window, in short.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Symptoms {
     /// What is wrong, in a few words.
     pub title: String,
     /// Index of the asset with the strongest evidence against it; `None` when nothing speaks against any.
@@ -27,6 +34,23 @@ pub(crate) struct Incident {
     pub affected: Vec<u32>,
     /// The first event that shows the strongest evidence; `None` when that is a metric.
     pub first_symptom: Option<EventId>,
+}
+
+impl Symptoms {
+    /// Of what a window shows.
+    pub(super) fn of(study: &Study<'_>, shown: &Shown) -> Self {
+        let strongest = shown.by_asset().first().map(|charges| charges[0]);
+        let first_symptom = strongest.and_then(|charge| match charge.proof {
+            Proof::Finding(finding) => shown.findings[finding as usize].spans.first().copied(),
+            Proof::Shift(_) => None,
+        });
+        Self {
+            title: strongest.map_or_else(|| UNTITLED.to_owned(), |charge| title(study, shown, charge.proof)),
+            asset: strongest.map(|charge| charge.asset),
+            affected: shown.assets(),
+            first_symptom: first_symptom.map(|span| study.traces.spans[span as usize].id()),
+        }
+    }
 }
 
 /// The incidents between two instants, in the order of time; what was quiet before one is what it is compared with, so
@@ -39,19 +63,11 @@ pub(crate) fn incidents(observations: &Observations, from: UnixNanos, to: UnixNa
     for run in study.runs() {
         let shown = study.shown(&run.slots);
         study.except_suspects(&shown, &run.slots);
-        let strongest = shown.by_asset().first().map(|charges| charges[0]);
-        let first_symptom = strongest.and_then(|charge| match charge.proof {
-            Proof::Finding(finding) => shown.findings[finding as usize].spans.first().copied(),
-            Proof::Shift(_) => None,
-        });
         incidents.push(Incident {
             opened: study.slots.start(run.slots.start).max(from),
             closed: study.slots.start(run.slots.end).min(to),
             severity: run.deviate,
-            title: strongest.map_or_else(|| UNTITLED.to_owned(), |charge| title(&study, &shown, charge.proof)),
-            asset: strongest.map(|charge| charge.asset),
-            affected: shown.assets(),
-            first_symptom: first_symptom.map(|span| study.traces.spans[span as usize].id()),
+            symptoms: Symptoms::of(&study, &shown),
         });
     }
     incidents

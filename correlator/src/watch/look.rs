@@ -1,11 +1,10 @@
-//! What an incident is about: asked of the stored events with the same methods as `root_causes` and `incidents`, so that
+//! What an incident is about: asked of the stored events with the same methods as `root_causes`, so that
 //! what is kept and what is asked later agree.
 
 use super::ongoing::{Explained, Unexplained};
 use crate::error::CorrelatorError;
-use crate::functions::ranked;
 use crate::functions::scan::Range;
-use crate::method::incidents::{self, UNTITLED};
+use crate::functions::{names, ranked};
 use crate::observe::{Observed, with_observed};
 use whence_schema::{TenantId, UnixNanos};
 use whence_storage::Snapshot;
@@ -29,27 +28,16 @@ pub(crate) fn explain(
 }
 
 fn explained(observed: &Observed, window: Range) -> Explained {
-    let seen = &observed.observations;
-    let name = |asset: u32| seen.assets.get(asset as usize).cloned();
-    let mut causes = ranked(observed, window).into_iter();
-    let cause = causes.next();
-    let inside = incidents::incidents(seen, observed.baseline_from, window.to).into_iter();
-    let worst = inside
-        .filter(|incident| incident.closed > window.from)
-        .max_by(|a, b| a.severity.total_cmp(&b.severity).then(b.opened.cmp(&a.opened)));
+    let (causes, symptoms) = ranked(observed, window);
+    let cause = causes.into_iter().next();
     let found = cause.as_ref().filter(|cause| cause.asset.is_some());
-    let mut affected: Vec<String> =
-        worst.iter().flat_map(|incident| &incident.affected).filter_map(|asset| name(*asset)).collect();
-    affected.extend(found.and_then(|cause| cause.asset.clone()));
-    affected.sort_unstable();
-    affected.dedup();
     Explained {
-        title: worst.as_ref().map_or_else(|| UNTITLED.to_owned(), |incident| incident.title.clone()),
+        title: symptoms.title,
         asset: found.and_then(|cause| cause.asset.clone()),
         cause_kind: found.map(|cause| cause.kind.to_owned()),
         confidence: found.and_then(|cause| cause.confidence),
-        affected,
-        first_symptom: worst.and_then(|incident| incident.first_symptom),
+        affected: names(&observed.observations, &symptoms.affected),
+        first_symptom: symptoms.first_symptom,
         explanation: cause.map(|cause| cause.explanation).unwrap_or_default(),
     }
 }
