@@ -4,8 +4,7 @@
 //! the cause" on its share of the evidence, over simulated faults of the purpose *calibration*, which has nothing in
 //! common with what answers are judged on. A share says how far an answer is ahead of the others: that means the same
 //! in any system, whereas how strong evidence is depends on how much a system is used and how steadily.
-//! Between two of its scores confidence is on the line. Until it has been made for the method as it is, it holds
-//! provisional straight lines, and nothing but those.
+//! Between two of its scores confidence is on the line.
 
 use std::sync::LazyLock;
 use whence_schema::UnixNanos;
