@@ -118,12 +118,19 @@ fn risen(
     if hits == 0 || of < least.trials {
         return None;
     }
-    counts.retain(|slot| slot.slot < window.start && slots.is_quiet_for(assets, slot.slot));
+    // What happened in most cases of the hour before, incidents and all, has not begun now: it is how things are.
+    let (mut recent_hits, mut recent) = (0, 0);
+    for slot in counts.iter().filter(|slot| slots.is_hour_before(window, slot.slot)) {
+        recent_hits += slot.hits;
+        recent += slot.of;
+    }
+    counts.retain(|slot| slots.is_baseline(window, assets, slot.slot));
     if counts.iter().map(|slot| slot.of).sum::<u32>() < LEAST_BEFORE {
         return None;
     }
     rise(counts, hits, of).filter(|rise| {
-        let is_usual = rise.before.max(rise.long_run) >= USUAL;
+        let lately = f64::from(recent_hits) / f64::from(recent);
+        let is_usual = rise.before.max(rise.long_run).max(lately) >= USUAL;
         rise.deviate >= LEAST_DEVIATE && rise.now - rise.before >= least.rise && (is_trouble || !is_usual)
     })
 }

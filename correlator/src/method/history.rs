@@ -5,7 +5,7 @@
 
 use super::delays::{Delayed, high_rank, slow_limit};
 use super::digest::{Digest, NanosClass, StepKey};
-use super::scan::{Counted, MOST_QUIET, runs_of};
+use super::scan::{Counted, MOST_QUIET, loud};
 use super::share::Slot;
 use super::slots::GridSlot;
 use super::steps::Context;
@@ -140,7 +140,8 @@ impl History {
         }
         let tests = all.len() as u64 * self.slots.len() as u64;
         let absolute = |slot: u32| first.later(slot as i32);
-        let runs = runs_of(all, HISTORY_SLOTS as u32)
+        let runs = loud(all, HISTORY_SLOTS as u32)
+            .runs()
             .into_iter()
             .map(|run| LoudRun { slots: absolute(run.slots.start)..absolute(run.slots.end), deviate: run.deviate });
         Scanned { runs: runs.collect(), tests }

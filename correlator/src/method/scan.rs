@@ -5,16 +5,17 @@
 
 use super::delays::Delays;
 use super::findings::{DELAY, Least, STEP};
-use super::share::{Level, Slot};
+use super::share::{Level, Slot, upper_deviate};
 use super::slots::Slots;
 use super::steps::Steps;
+use hashbrown::HashSet;
 use std::ops::Range;
 
 /// Slots that are looked at as one at most, beside each slot on its own: what happens rarely needs longer to show.
 const LONG: u32 = 4;
-/// Deviate from which a slot stands out. Thousands of shares are looked at in each: in quiet hours the largest deviate
-/// is below 4.
-pub(super) const STANDS_OUT: f64 = 4.5;
+/// How likely something stands out in a slot by chance, were all shares that are looked at independent of one another:
+/// with a thousand of them that is a deviate of 4.5. In quiet hours the largest one is below 4.
+const BY_CHANCE: f64 = 0.003_4;
 /// Quiet slots that may lie within one run.
 pub(super) const MOST_QUIET: u32 = 2;
 /// Slots after which a run is cut: what lasts longer than ten minutes is looked at in parts.
@@ -28,11 +29,64 @@ pub(super) struct Run {
     pub(super) deviate: f64,
 }
 
+/// What stands out when: by slot the largest deviate, 0 where nothing does, and the numbers of the series that do.
+#[derive(Debug)]
+pub(super) struct Loud(Vec<(f64, Vec<u32>)>);
+
+impl Loud {
+    /// Nothing yet, in slots before `end`.
+    fn new(end: u32) -> Self {
+        Self(vec![(0.0, Vec::new()); end as usize])
+    }
+
+    /// A series stands out in these slots.
+    pub(super) fn add(&mut self, series: usize, slots: Range<u32>, deviate: f64) {
+        for (largest, who) in &mut self.0[slots.start as usize..slots.end as usize] {
+            *largest = deviate.max(*largest);
+            who.push(series as u32);
+        }
+    }
+
+    /// True of a slot in which something stands out.
+    fn is_loud(&self, slot: u32) -> bool {
+        self.0[slot as usize].0 > 0.0
+    }
+
+    /// The runs of slots that stand out. After a quiet slot or two a run goes on only when something stands out that did
+    /// before: what begins anew then is another trouble.
+    pub(super) fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        // The series that stand out in the last run.
+        let mut in_run: HashSet<u32> = HashSet::new();
+        for (slot, (deviate, who)) in (0..).zip(&self.0).filter(|(_, (deviate, _))| *deviate > 0.0) {
+            let goes_on = |run: &&mut Run| {
+                let quiet = slot - run.slots.end;
+                let is_near = quiet == 0 || quiet <= MOST_QUIET && who.iter().any(|series| in_run.contains(series));
+                is_near && slot - run.slots.start < LONGEST
+            };
+            match runs.last_mut().filter(goes_on) {
+                Some(run) => {
+                    run.slots.end = slot + 1;
+                    run.deviate = run.deviate.max(*deviate);
+                }
+                None => {
+                    in_run.clear();
+                    runs.push(Run { slots: slot..slot + 1, deviate: *deviate });
+                }
+            }
+            in_run.extend(who);
+        }
+        runs
+    }
+}
+
 /// Something that is counted per slot, while it is scanned.
 pub(super) struct Counted {
     slots: Vec<Slot>,
     /// Number of slots that the level has passed.
     passed: usize,
+    /// Number of slots up to the one looked at.
+    seen: usize,
     level: Level,
     least: &'static Least,
 }
@@ -49,13 +103,21 @@ impl Counted {
     }
 
     fn new(slots: &[Slot], least: &'static Least) -> Self {
-        Self { slots: slots.to_vec(), passed: 0, level: Level::new(slots), least }
+        let level = Level::new(slots);
+        Self { slots: slots.to_vec(), passed: 0, seen: 0, level, least }
+    }
+
+    /// Looks at a slot, which is later than those before; false when it could not happen in it.
+    fn pass(&mut self, slot: u32) -> bool {
+        let is_now = self.slots.get(self.seen).is_some_and(|next| next.slot == slot);
+        self.seen += usize::from(is_now);
+        is_now
     }
 
     /// Learns slots up to `settled`, those that do not stand out.
-    fn learn(&mut self, settled: u32, deviates: &[f64]) {
+    fn learn(&mut self, settled: u32, loud: &Loud) {
         while let Some(slot) = self.slots.get(self.passed).filter(|slot| slot.slot <= settled) {
-            if deviates[slot.slot as usize] == 0.0 {
+            if !loud.is_loud(slot.slot) {
                 self.level.add(*slot);
             }
             self.passed += 1;
@@ -93,8 +155,8 @@ impl Counted {
     }
 }
 
-/// The runs of slots of the baseline that stand out by what spans and logs show.
-pub(super) fn runs(steps: &Steps, delays: &Delays, slots: &Slots) -> Vec<Run> {
+/// What stands out by what spans and logs show; series are numbered as steps are, and then delays.
+pub(super) fn scan(steps: &Steps, delays: &Delays, slots: &Slots) -> Loud {
     let mut all = Vec::new();
     let mut counts = Vec::new();
     for step in 0..steps.steps.len() {
@@ -105,42 +167,31 @@ pub(super) fn runs(steps: &Steps, delays: &Delays, slots: &Slots) -> Vec<Run> {
         series.slots(&mut counts);
         all.push(Counted::delay(&counts));
     }
-    runs_of(all, slots.window)
+    loud(all, slots.window)
 }
 
-/// The runs of slots before `end` in which something of `all` stands out.
-pub(super) fn runs_of(mut all: Vec<Counted>, end: u32) -> Vec<Run> {
-    // Of the slots that stand out; of others 0.
-    let mut deviates = vec![0.0_f64; end as usize];
+/// What of `all` stands out in slots before `end`.
+pub(super) fn loud(mut all: Vec<Counted>, end: u32) -> Loud {
+    let mut loud = Loud::new(end);
     for slot in 0..end {
-        for counted in &mut all {
+        let counted = all.iter_mut().map(|counted| usize::from(counted.pass(slot))).sum();
+        let least = stands_out(counted);
+        for (series, counted) in all.iter_mut().enumerate() {
             if let Some(settled) = slot.checked_sub(LONG) {
-                counted.learn(settled, &deviates);
+                counted.learn(settled, &loud);
             }
-            if let Some((deviate, first)) = counted.loudest(slot).filter(|(deviate, _)| *deviate >= STANDS_OUT) {
-                for loud in &mut deviates[first as usize..=slot as usize] {
-                    *loud = deviate.max(*loud);
-                }
+            if let Some((deviate, first)) = counted.loudest(slot).filter(|(deviate, _)| *deviate >= least) {
+                loud.add(series, first..slot + 1, deviate);
             }
         }
     }
-    join(&deviates)
+    loud
 }
 
-/// Joins slots that stand out and are near each other, from the deviate of each; of those that do not it is 0.
-pub(super) fn join(deviates: &[f64]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for (slot, &deviate) in deviates.iter().enumerate().filter(|(_, deviate)| **deviate > 0.0) {
-        let slot = slot as u32;
-        match runs.last_mut() {
-            Some(run) if slot - run.slots.end <= MOST_QUIET && slot - run.slots.start < LONGEST => {
-                run.slots.end = slot + 1;
-                run.deviate = run.deviate.max(deviate);
-            }
-            _ => runs.push(Run { slots: slot..slot + 1, deviate }),
-        }
-    }
-    runs
+/// Deviate from which one of so many shares that are looked at in a slot stands out: the more there are, the further
+/// the largest of them is by chance (Bonferroni).
+fn stands_out(shares: usize) -> f64 {
+    upper_deviate(BY_CHANCE / shares.max(1) as f64)
 }
 
 #[cfg(test)]
@@ -155,8 +206,8 @@ mod tests {
         };
         let slots: Vec<Slot> = (0..46).map(slot).collect();
         let mut counted = Counted::new(&slots, &STEP);
-        counted.learn(39, &[0.0; 46]);
-        let first = |slot| counted.loudest(slot).filter(|(deviate, _)| *deviate >= STANDS_OUT).map(|(_, first)| first);
+        counted.learn(39, &Loud::new(46));
+        let first = |slot| counted.loudest(slot).filter(|(deviate, _)| *deviate >= 4.5).map(|(_, first)| first);
         (40..46).map(first).collect()
     }
 
@@ -168,14 +219,28 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_stand_out_near_each_other_are_one_run() {
-        let mut deviates = [0.0; 60];
-        deviates[3..5].fill(6.0);
-        deviates[7] = 9.0;
-        deviates[20] = 5.0;
-        let runs = join(&deviates);
-        assert_eq!(runs, [Run { slots: 3..8, deviate: 9.0 }, Run { slots: 20..21, deviate: 5.0 }]);
-        assert_eq!(join(&[6.0; 50]).len(), 3);
-        assert_eq!(join(&[]), []);
+    fn slots_that_stand_out_near_each_other_by_the_same_are_one_run() {
+        let runs = |added: &[(usize, Range<u32>, f64)]| {
+            let mut loud = Loud::new(60);
+            added.iter().for_each(|(series, slots, deviate)| loud.add(*series, slots.clone(), *deviate));
+            loud.runs()
+        };
+        let run = |slots, deviate| Run { slots, deviate };
+        assert_eq!(
+            runs(&[(0, 3..5, 6.0), (0, 7..8, 9.0), (0, 20..21, 5.0)]),
+            [run(3..8, 9.0), run(20..21, 5.0)],
+            "two quiet slots do not end it"
+        );
+        assert_eq!(runs(&[(0, 3..5, 6.0), (1, 5..8, 9.0)]), [run(3..8, 9.0)], "one follows the other at once");
+        assert_eq!(runs(&[(0, 3..5, 6.0), (1, 6..8, 9.0)]), [run(3..5, 6.0), run(6..8, 9.0)], "another trouble");
+        assert_eq!(runs(&[(0, 0..50, 6.0)]).len(), 3);
+        assert_eq!(runs(&[]), []);
+    }
+
+    #[test]
+    fn the_more_is_looked_at_the_more_it_takes_to_stand_out() {
+        assert!((stands_out(1_000) - 4.5).abs() < 0.01, "{}", stands_out(1_000));
+        assert!((stands_out(50) - 3.82).abs() < 0.01, "{}", stands_out(50));
+        assert!(stands_out(10_000) > 4.9 && stands_out(0) == stands_out(1));
     }
 }

@@ -1,8 +1,9 @@
 //! Metrics: series whose level in a window is far from where it was.
 
 use super::observations::{Observations, PointSeen};
-use super::scan::{LONGEST, STANDS_OUT};
-use super::slots::Slots;
+use super::scan::{LONGEST, Loud};
+use super::slots::{HOUR, Slots};
+use hashbrown::HashMap;
 use std::ops::Range;
 
 /// A series that left its range.
@@ -15,19 +16,25 @@ pub(super) struct Shift {
     pub(super) now: f64,
     /// The difference, positive when it rose, in units of what the series varies by.
     pub(super) deviate: f64,
+    /// How much it matters, 0 to 1: the difference as a part of what the same metric is at in other assets. One that uses
+    /// next to nothing uses twice that at times, and troubles nobody.
+    pub(super) relevance: f64,
 }
 
 /// Points of a series before the window that are enough to know its range.
 const LEAST_BEFORE: usize = 8;
 /// Points in the window that make a level.
 const LEAST_NOW: usize = 2;
-/// Slots that two successive points lie apart at most, two minutes, and slots before them that make the level, an hour.
+/// Slots that two successive points lie apart at most, two minutes.
 const MOST_APART: u32 = 4;
-const MOST_BEFORE: u32 = 120;
 /// A change by less than this share of the level is none, however steady the series was.
 const LEAST_CHANGE: f64 = 0.05;
 /// Interquartile range of a normal distribution in standard deviations.
 const NORMAL_IQR: f64 = 1.349;
+/// Series of a metric that tell what is usual.
+const FEWEST: usize = 3;
+/// Score from which a series stands out.
+const STANDS_OUT: f64 = 4.5;
 /// Shifts below this many deviates are chance.
 const LEAST_SHIFT: f64 = 3.0;
 
@@ -59,7 +66,7 @@ pub(super) fn weight(shift: &Shift, metric: &str, has_spans: bool) -> f64 {
         }
         _ => return 0.0,
     };
-    deviate.powf(2.0 * COMPRESSION) * shift.effect() * share
+    deviate.powf(2.0 * COMPRESSION) * shift.effect() * share * shift.relevance
 }
 
 /// True for what a process or its runtime uses, by the names that OpenTelemetry's conventions give; traffic and what
@@ -67,7 +74,7 @@ pub(super) fn weight(shift: &Shift, metric: &str, has_spans: bool) -> f64 {
 fn is_own_resource(metric: &str) -> bool {
     const OWN: [&str; 6] = ["cpu", "memory", ".gc.", "heap", "restart", "thread"];
     const SHARED: [&str; 3] = ["network", "node", "system."];
-    let name = metric.split(['{', ' ']).next().unwrap_or_default();
+    let name = name(metric);
     OWN.iter().any(|part| name.contains(part)) && !SHARED.iter().any(|part| name.contains(part))
 }
 
@@ -87,18 +94,19 @@ pub(super) fn sorted(observations: &Observations) -> Vec<PointSeen> {
     points
 }
 
-/// The series that are elsewhere in a window of slots than in the quiet slots before it, by asset and series.
+/// The series that are elsewhere in a window of slots than in the quiet slots of the hour before it, by asset and
+/// series.
 pub(super) fn shifts(points: &[PointSeen], slots: &Slots, window: &Range<u32>) -> Vec<Shift> {
     let mut shifts = Vec::new();
     let (mut before, mut now) = (Vec::new(), Vec::new());
-    for series in points.chunk_by(|a, b| (a.asset, a.metric) == (b.asset, b.metric)) {
+    for points in series(points) {
         before.clear();
         now.clear();
-        let asset = series[0].asset;
-        for point in series {
+        let PointSeen { asset, metric, .. } = points[0];
+        for point in points {
             match slots.at(point.time) {
                 Some(slot) if window.contains(&slot) => now.push(point.value),
-                Some(slot) if slot < window.start && slots.is_quiet_for([asset; 2], slot) => before.push(point.value),
+                Some(slot) if slots.is_baseline(window, [asset; 2], slot) => before.push(point.value),
                 _ => {}
             }
         }
@@ -109,28 +117,66 @@ pub(super) fn shifts(points: &[PointSeen], slots: &Slots, window: &Range<u32>) -
         let (level, now) = (median(&mut before), median(&mut now));
         let deviate = deviate(level, now, scale);
         if deviate.abs() >= LEAST_SHIFT {
-            shifts.push(Shift { asset, metric: series[0].metric, before: level, now, deviate });
+            shifts.push(Shift { asset, metric, before: level, now, deviate, relevance: 1.0 });
         }
     }
     shifts
 }
 
-/// Makes the deviates of slots of the baseline larger in which a process uses much more than it did, for two points or
-/// more, on the scale of what it weighs.
-pub(super) fn stand_out(points: &[PointSeen], metrics: &[String], slots: &Slots, deviates: &mut [f64]) {
-    for series in points.chunk_by(|a, b| (a.asset, a.metric) == (b.asset, b.metric)) {
-        let metric = metrics.get(series[0].metric as usize).map_or("", String::as_str);
+/// Sets the relevance of shifts, from what the metric of each is at in all assets in the hour before a window.
+pub(super) fn relate(
+    shifts: &mut [Shift],
+    points: &[PointSeen],
+    metrics: &[String],
+    slots: &Slots,
+    window: &Range<u32>,
+) {
+    let name = |metric: u32| name(metrics.get(metric as usize).map_or("", String::as_str));
+    let mut levels: HashMap<&str, Vec<f64>> = shifts.iter().map(|shift| (name(shift.metric), Vec::new())).collect();
+    for points in series(points) {
+        let Some(levels) = levels.get_mut(name(points[0].metric)) else { continue };
+        let before = |point: &&PointSeen| slots.at(point.time).is_some_and(|slot| slots.is_hour_before(window, slot));
+        let mut values: Vec<f64> = points.iter().filter(before).map(|point| point.value.abs()).collect();
+        if !values.is_empty() {
+            levels.push(median(&mut values));
+        }
+    }
+    let usual: HashMap<&str, f64> = levels
+        .into_iter()
+        .filter(|(_, levels)| levels.len() >= FEWEST)
+        .map(|(name, mut levels)| (name, median(&mut levels)))
+        .collect();
+    for shift in shifts {
+        let part = usual.get(name(shift.metric)).map_or(1.0, |usual| (shift.now - shift.before).abs() / usual);
+        // Of nothing that is usual, anything is much.
+        shift.relevance = if part.is_finite() { part.min(1.0) } else { 1.0 };
+    }
+}
+
+/// The name of a metric, of which a series may have dimensions.
+fn name(series: &str) -> &str {
+    series.split(['{', ' ']).next().unwrap_or_default()
+}
+
+/// The points of each series, in the order of asset and metric.
+fn series(points: &[PointSeen]) -> impl Iterator<Item = &[PointSeen]> {
+    points.chunk_by(|a, b| (a.asset, a.metric) == (b.asset, b.metric))
+}
+
+/// Adds to `found` when a process uses much more than it did, for two points or more, on the scale of what it weighs;
+/// the series are numbered from `first` on.
+pub(super) fn stand_out(points: &[PointSeen], metrics: &[String], slots: &Slots, first: usize, found: &mut Loud) {
+    for (number, points) in (first..).zip(series(points)) {
+        let metric = metrics.get(points[0].metric as usize).map_or("", String::as_str);
         // A count of restarts stays what it is when the trouble is over.
         if !is_own_resource(metric) || metric.contains("restart") {
             continue;
         }
         let before =
             |point: &PointSeen| Some((slots.at(point.time).filter(|slot| slots.is_before(*slot))?, point.value));
-        let values: Vec<(u32, f64)> = series.iter().filter_map(before).collect();
+        let values: Vec<(u32, f64)> = points.iter().filter_map(before).collect();
         for (loud, score) in loud(&values, metric) {
-            for deviate in &mut deviates[loud.start as usize..loud.end as usize] {
-                *deviate = deviate.max(score);
-            }
+            found.add(number, loud, score);
         }
     }
 }
@@ -145,7 +191,7 @@ fn loud(values: &[(u32, f64)], metric: &str) -> Vec<(Range<u32>, f64)> {
     for last in 1..values.len() {
         let [(first_slot, first), (slot, value)] = [values[last - 1], values[last]];
         let earlier = level_from..last - 1;
-        let known = |at: &usize| !is_loud[*at] && values[*at].0 + MOST_BEFORE >= slot;
+        let known = |at: &usize| !is_loud[*at] && values[*at].0 + HOUR >= slot;
         let before: Vec<f64> = earlier.filter(known).map(|at| values[at].1).collect();
         let score = if slot - first_slot <= MOST_APART { score(&before, first.min(value), metric) } else { 0.0 };
         if score < STANDS_OUT {
@@ -171,7 +217,8 @@ fn score(before: &[f64], now: f64, metric: &str) -> f64 {
     }
     let level = median(&mut before.to_vec());
     let score = |scale: f64| {
-        let shift = Shift { asset: 0, metric: 0, before: level, now, deviate: deviate(level, now, scale) };
+        let shift =
+            Shift { asset: 0, metric: 0, before: level, now, deviate: deviate(level, now, scale), relevance: 1.0 };
         weight(&shift, metric, true).sqrt()
     };
     // The scale costs more than all else, and hardly any value is so high that it must be known.
@@ -208,6 +255,7 @@ fn median(values: &mut [f64]) -> f64 {
 mod tests {
     use super::*;
     use crate::method::causes::Question;
+    use crate::method::slots::SLOT_NANOS;
     use whence_schema::UnixNanos;
 
     /// A point each half minute, the last six of which are the window.
@@ -251,8 +299,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_little_beside_what_others_use_matters_little() {
+        let slots = Slots::of(&Question {
+            baseline_from: UnixNanos(0),
+            from: UnixNanos(30 * SLOT_NANOS),
+            to: UnixNanos(36 * SLOT_NANOS),
+        });
+        // One uses twice a little; others use much, one of them twice as much at last.
+        let usual = [1.0, 100.0, 80.0, 100.0];
+        let grows = [true, true, false, false];
+        let mut points = Vec::new();
+        for (asset, (usual, grows)) in (0..).zip(usual.into_iter().zip(grows)) {
+            for slot in 0..36 {
+                let value = if grows && slot >= 30 { 2.0 * usual } else { usual };
+                points.push(PointSeen { time: UnixNanos(slot * SLOT_NANOS), asset, metric: asset, value });
+            }
+        }
+        let metrics: Vec<String> = (0..4).map(|pod| format!("k8s.pod.memory.usage {{\"pod\":{pod}}}")).collect();
+        let window = slots.window..slots.end;
+        let mut found = shifts(&points, &slots, &window);
+        relate(&mut found, &points, &metrics, &slots, &window);
+        let relevance: Vec<(u32, f64)> = found.iter().map(|shift| (shift.asset, shift.relevance)).collect();
+        assert_eq!(relevance, [(0, 0.01), (1, 1.0)]);
+    }
+
+    #[test]
     fn only_what_a_process_uses_itself_weighs_in_full() {
-        let shift = Shift { asset: 0, metric: 0, before: 1.0, now: 2.0, deviate: 20.0 };
+        let shift = Shift { asset: 0, metric: 0, before: 1.0, now: 2.0, deviate: 20.0, relevance: 1.0 };
         let weight = |metric, has_spans| weight(&shift, metric, has_spans);
         assert!(weight("k8s.pod.cpu.usage{} pod-1", true) > 10.0);
         assert_eq!(weight("k8s.node.cpu.utilization", true), 0.0);
@@ -260,5 +333,7 @@ mod tests {
         assert_eq!(weight("http.server.request.duration", true), 0.0);
         assert!(weight("http.server.request.duration", false) > 0.0);
         assert_eq!(super::weight(&Shift { deviate: -20.0, ..shift }, "process.cpu.time", true), 0.0);
+        let half = super::weight(&Shift { relevance: 0.5, ..shift }, "process.cpu.time", true);
+        assert_eq!(half * 2.0, weight("process.cpu.time", true));
     }
 }

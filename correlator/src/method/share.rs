@@ -204,7 +204,7 @@ fn ln_gamma(x: f64) -> f64 {
 }
 
 /// The normal deviate above which `tail` lies (Abramowitz and Stegun, 26.2.23); 0 from one half on.
-fn upper_deviate(tail: f64) -> f64 {
+pub(super) fn upper_deviate(tail: f64) -> f64 {
     if tail >= 0.5 {
         return 0.0;
     }

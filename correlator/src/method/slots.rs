@@ -8,6 +8,9 @@ use whence_schema::UnixNanos;
 /// rarely.
 pub(super) const SLOT_NANOS: i64 = 30_000_000_000;
 
+/// Slots that what is seen is compared with at most, an hour.
+pub(super) const HOUR: u32 = 120;
+
 /// Number of a slot on the grid that everybody shares: slot 0 begins with the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct GridSlot(pub(crate) i32);
@@ -76,8 +79,21 @@ impl Slots {
 
     /// True for slots that are a baseline of both assets.
     pub(super) fn is_quiet_for(&self, assets: [u32; 2], slot: u32) -> bool {
-        let excepted = |(asset, range): &(u32, Range<u32>)| assets.contains(asset) && range.contains(&slot);
-        self.is_before(slot) && !self.excepted.iter().any(excepted)
+        self.is_before(slot) && !self.is_excepted(assets, slot)
+    }
+
+    /// True for slots of the hour before a window.
+    pub(super) fn is_hour_before(&self, window: &Range<u32>, slot: u32) -> bool {
+        slot < window.start && slot + HOUR >= window.start
+    }
+
+    /// Likewise for those that are a baseline of both assets.
+    pub(super) fn is_baseline(&self, window: &Range<u32>, assets: [u32; 2], slot: u32) -> bool {
+        self.is_hour_before(window, slot) && !self.is_excepted(assets, slot)
+    }
+
+    fn is_excepted(&self, assets: [u32; 2], slot: u32) -> bool {
+        self.excepted.iter().any(|(asset, range)| assets.contains(asset) && range.contains(&slot))
     }
 
     /// Takes slots out of the baseline of one asset.

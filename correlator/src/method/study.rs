@@ -5,8 +5,8 @@ use super::causes::Question;
 use super::delays::Delays;
 use super::findings::{Finding, findings};
 use super::observations::{LogSeen, Observations, PointSeen};
-use super::scan::{Run, join, runs};
-use super::series::{Shift, shifts, sorted, stand_out, weight};
+use super::scan::{Run, scan};
+use super::series::{Shift, relate, shifts, sorted, stand_out, weight};
 use super::slots::Slots;
 use super::steps::Steps;
 use super::traces::Traces;
@@ -75,12 +75,10 @@ impl<'a> Study<'a> {
 
     /// The runs of slots of the baseline that stand out.
     pub(super) fn runs(&self) -> Vec<Run> {
-        let mut deviates = vec![0.0_f64; self.slots.window as usize];
-        for run in runs(&self.steps, &self.delays, &self.slots) {
-            deviates[run.slots.start as usize..run.slots.end as usize].fill(run.deviate);
-        }
-        stand_out(&self.points, &self.observations.metrics, &self.slots, &mut deviates);
-        join(&deviates)
+        let mut loud = scan(&self.steps, &self.delays, &self.slots);
+        let series = self.steps.steps.len() + self.delays.series.len();
+        stand_out(&self.points, &self.observations.metrics, &self.slots, series, &mut loud);
+        loud.runs()
     }
 
     /// What a window shows against the baseline before it.
@@ -89,7 +87,8 @@ impl<'a> Study<'a> {
         let findings = findings(&self.traces, &self.steps, &self.delays, &self.slots, window);
         let mut charges = charges(&self.traces, spans, &findings);
         let tracing: HashSet<u32> = self.traces.spans[spans.0..spans.1].iter().map(|span| span.asset).collect();
-        let shifts = shifts(&self.points, &self.slots, window);
+        let mut shifts = shifts(&self.points, &self.slots, window);
+        relate(&mut shifts, &self.points, &self.observations.metrics, &self.slots, window);
         for (index, shift) in shifts.iter().enumerate() {
             let metric = self.observations.metrics.get(shift.metric as usize).map_or("", String::as_str);
             let weight = weight(shift, metric, tracing.contains(&shift.asset));

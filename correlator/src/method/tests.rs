@@ -39,6 +39,8 @@ enum Wrong {
     FailedStock,
     /// `stock` says something new, and nothing fails.
     OtherMessage,
+    /// The same, and `orders` computes longer.
+    SlowOrdersAndOtherMessage,
     /// `web` and `orders` compute longer.
     SlowWebAndOrders,
 }
@@ -74,7 +76,7 @@ impl System {
         };
         let query = own(3 * MILLISECOND, wrong == Wrong::SlowDatabase);
         let stock = own(2 * MILLISECOND, false) + query;
-        let slow = matches!(wrong, Wrong::SlowOrders | Wrong::SlowWebAndOrders);
+        let slow = matches!(wrong, Wrong::SlowOrders | Wrong::SlowWebAndOrders | Wrong::SlowOrdersAndOtherMessage);
         let orders = own(5 * MILLISECOND, slow) + stock + MILLISECOND;
         let web = own(4 * MILLISECOND, wrong == Wrong::SlowWebAndOrders) + orders + MILLISECOND;
         let failed = wrong == Wrong::FailedStock;
@@ -88,7 +90,9 @@ impl System {
         self.log((trace, middle), ORDERS, at + 10, 9, "order taken");
         match wrong {
             Wrong::FailedStock => self.log((trace, low), STOCK, at + 11, 17, "no shelf for article 12"),
-            Wrong::OtherMessage => self.log((trace, low), STOCK, at + 11, 9, "shelf is taken from elsewhere"),
+            Wrong::OtherMessage | Wrong::SlowOrdersAndOtherMessage => {
+                self.log((trace, low), STOCK, at + 11, 9, "shelf is taken from elsewhere")
+            }
             _ => self.log((trace, low), STOCK, at + 11, 9, "shelf 12 found"),
         }
     }
@@ -258,6 +262,32 @@ fn what_was_wrong_before_and_comes_again_is_still_found() {
     let again = |second| (900..1_080).contains(&second) || second >= WINDOW.0;
     let system = System::new(|second| if again(second) { Wrong::SlowWebAndOrders } else { Wrong::Nothing });
     assert_eq!(first(&system.causes()), (ORDERS, CauseKind::Latency));
+}
+
+#[test]
+fn what_has_gone_on_for_most_of_the_hour_is_not_the_cause_of_what_begins() {
+    // `stock` says something new from the fourth minute on.
+    let system = System::new(|second| match second {
+        0..240 => Wrong::Nothing,
+        240..1_700 => Wrong::OtherMessage,
+        _ => Wrong::SlowOrdersAndOtherMessage,
+    });
+    let found = incidents(&system.seen, UnixNanos(0), UnixNanos(WINDOW.1 * SECOND));
+    assert_eq!(found.first().and_then(|incident| incident.symptoms.asset), Some(STOCK), "{found:#?}");
+    assert_eq!(found.last().and_then(|incident| incident.symptoms.asset), Some(ORDERS), "{found:#?}");
+    assert_eq!(first(&system.causes()), (ORDERS, CauseKind::Latency));
+}
+
+#[test]
+fn another_trouble_after_a_quiet_minute_is_another_incident() {
+    let system = System::new(|second| match second {
+        900..960 => Wrong::SlowOrders,
+        1_020..1_140 => Wrong::FailedStock,
+        _ => Wrong::Nothing,
+    });
+    let found = incidents(&system.seen, UnixNanos(0), UnixNanos(WINDOW.1 * SECOND)).into_iter();
+    let found: Vec<_> = found.map(|incident| (incident.opened.0 / SECOND, incident.symptoms.asset)).collect();
+    assert_eq!(found, [(900, Some(ORDERS)), (1_020, Some(STOCK))]);
 }
 
 #[test]
