@@ -184,11 +184,13 @@ pub struct Incidents {
     pub memory_mib: usize,
     /// Share of a core for reading what arrives, and again for explaining incidents (0.001 to 1).
     pub core_share: f64,
+    /// Whether links of onsets and of changes are stored in `correlations` at the end of each full hour.
+    pub links: bool,
 }
 
 impl Default for Incidents {
     fn default() -> Self {
-        Self { watch: true, lateness: Age::seconds(10), memory_mib: 64, core_share: 0.05 }
+        Self { watch: true, lateness: Age::seconds(10), memory_mib: 64, core_share: 0.05, links: true }
     }
 }
 

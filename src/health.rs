@@ -187,6 +187,15 @@ fn metrics_text(sources: &Sources) -> String {
     metric("whence_watch_waiting_slots", g, "Half minutes that are complete and not read.", watch.waiting_slots());
     metric("whence_watch_lag_nanoseconds", g, "How far they are behind what has arrived.", watch.lag_nanos());
     metric("whence_watch_history_bytes", g, "Counts of the last hour.", watch.history_bytes());
+    metric("whence_watch_hours_total", c, "Full hours whose links were stored.", watch.hours());
+    metric("whence_watch_thinned_hours_total", c, "Full hours with too many events.", watch.thinned_hours());
+    metric("whence_watch_late_hours_total", c, "Full hours that came too late to have links.", watch.late_hours());
+    metric("whence_watch_skipped_hours_total", c, "Full hours that could not be read.", watch.skipped_hours());
+    metric("whence_watch_hour_nanoseconds", g, "Reading and testing the last full hour.", watch.hour_nanos());
+    metric("whence_watch_lag_tests", g, "Tests of what follows what, of the last hour.", watch.lag_tests());
+    metric("whence_watch_lag_discoveries", g, "Those that found something.", watch.lag_discoveries());
+    metric("whence_watch_onsets_total", c, "Onsets of trouble kept for a day.", watch.onsets());
+    metric("whence_watch_evicted_onsets_total", c, "Onsets too many to be kept.", watch.evicted_onsets());
     let cache = sources.engine.cache_statistics();
     metric("whence_query_cache_answer_hits_total", c, "Whole answers given again.", cache.answer_hits);
     metric("whence_query_cache_memory_hits_total", c, "Partial results found in memory.", cache.memory_hits);

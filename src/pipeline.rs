@@ -439,6 +439,7 @@ fn watch_options(config: &Config) -> WatchOptions {
         lateness: incidents.lateness.0.unwrap_or(defaults.lateness),
         history_bytes: incidents.memory_mib << 20,
         core_share: incidents.core_share,
+        links: incidents.links,
         ..defaults
     }
 }

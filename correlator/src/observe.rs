@@ -22,6 +22,7 @@ use crate::error::CorrelatorError;
 use crate::functions::scan::Range;
 use crate::method::observations::Observations;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use whence_schema::{Table, TenantId, UnixNanos};
 use whence_storage::{Snapshot, bucket_of};
 
@@ -30,6 +31,8 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Spans, log records and span events at most: some 100 bytes of memory each.
 pub(crate) const MOST_EVENTS: usize = 2_000_000;
+/// The same of an hour and the one before it, which are read while nobody waits.
+const MOST_EVENTS_OF_HOURS: usize = 1_000_000;
 /// Bytes of the texts of log records and span events at most.
 const MOST_TEXT: usize = 128 << 20;
 /// Points at most.
@@ -68,6 +71,33 @@ pub(crate) fn with_observed<R>(
     let answer = observe(snapshot, tenant, window, MOST_EVENTS).map(|observed| ask(&observed));
     drop(turn);
     answer
+}
+
+/// Reads a full hour and the one before it, and hands them to `ask`, one caller at a time. Blocks on file reads, and on
+/// others who ask.
+///
+/// Unlike what [`with_observed`] reads it does not depend on when it is read: what is too much is thinned, never cut at
+/// its beginning by an estimate, and spans are left out that end more than `lateness` after the hour, whether they have
+/// arrived or not.
+///
+/// # Errors
+///
+/// When a chunk cannot be read.
+pub(crate) fn with_hour<R>(
+    snapshot: &Snapshot,
+    tenant: &TenantId,
+    hour: Range,
+    lateness: Duration,
+    ask: impl FnOnce(&Observed) -> R,
+) -> Result<R, CorrelatorError> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let range = Range { from: UnixNanos(hour.from.0.saturating_sub(LONGEST_BASELINE)), to: hour.to };
+    let mut observed = events_in(snapshot, tenant, range, MOST_EVENTS_OF_HOURS)?;
+    points::read(snapshot, tenant, range, MOST_POINTS, &mut observed.observations)?;
+    let last = hour.to.0.saturating_add(lateness.as_nanos() as i64);
+    observed.observations.spans.retain(|span| span.start.0.saturating_add_unsigned(span.duration_ns) <= last);
+    observed.baseline_from = range.from;
+    Ok(ask(&observed))
 }
 
 /// Reads `window` and its baseline, at most `most` events.

@@ -14,6 +14,8 @@ pub struct WatchOptions {
     pub history_bytes: usize,
     /// Share of a core that it takes at most for reading, and again for explaining, 0.001 to 1; default a twentieth.
     pub core_share: f64,
+    /// Whether links of onsets and changes are stored at the end of each full hour; default true.
+    pub links: bool,
     /// How often it looks whether something is to be done; default 1 s.
     pub interval: Duration,
     /// The time; default the system clock.
@@ -27,6 +29,7 @@ impl Default for WatchOptions {
             idle: Duration::from_secs(20),
             history_bytes: 64 << 20,
             core_share: 0.05,
+            links: true,
             interval: Duration::from_secs(1),
             clock: UnixNanos::now,
         }

@@ -116,6 +116,15 @@ pub struct WatchStatistics {
     pub(crate) waiting_slots: AtomicU64,
     pub(crate) lag_nanos: AtomicU64,
     pub(crate) history_bytes: AtomicU64,
+    pub(crate) hours: AtomicU64,
+    pub(crate) thinned_hours: AtomicU64,
+    pub(crate) late_hours: AtomicU64,
+    pub(crate) skipped_hours: AtomicU64,
+    pub(crate) hour_nanos: AtomicU64,
+    pub(crate) lag_tests: AtomicU64,
+    pub(crate) lag_discoveries: AtomicU64,
+    pub(crate) onsets: AtomicU64,
+    pub(crate) evicted_onsets: AtomicU64,
 }
 
 impl WatchStatistics {
@@ -197,6 +206,51 @@ impl WatchStatistics {
     /// Bytes of the counts of the last hour, about.
     pub fn history_bytes(&self) -> u64 {
         read(&self.history_bytes)
+    }
+
+    /// Full hours of tenants whose links were stored.
+    pub fn hours(&self) -> u64 {
+        read(&self.hours)
+    }
+
+    /// Full hours with so many events that not all traces were read.
+    pub fn thinned_hours(&self) -> u64 {
+        read(&self.thinned_hours)
+    }
+
+    /// Full hours with events that came when a later one had been looked at; they have no links.
+    pub fn late_hours(&self) -> u64 {
+        read(&self.late_hours)
+    }
+
+    /// Full hours that could not be read.
+    pub fn skipped_hours(&self) -> u64 {
+        read(&self.skipped_hours)
+    }
+
+    /// Nanoseconds that the last hour took.
+    pub fn hour_nanos(&self) -> u64 {
+        read(&self.hour_nanos)
+    }
+
+    /// Tests of the last hour: pairs of streams of onsets of a day, times limits.
+    pub fn lag_tests(&self) -> u64 {
+        read(&self.lag_tests)
+    }
+
+    /// Pairs of streams of which one was found to follow on the other, of the last hour.
+    pub fn lag_discoveries(&self) -> u64 {
+        read(&self.lag_discoveries)
+    }
+
+    /// Onsets of trouble that were kept.
+    pub fn onsets(&self) -> u64 {
+        read(&self.onsets)
+    }
+
+    /// Onsets that were too many of a tenant to be kept for a day.
+    pub fn evicted_onsets(&self) -> u64 {
+        read(&self.evicted_onsets)
     }
 }
 

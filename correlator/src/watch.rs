@@ -8,6 +8,8 @@
 //!                                       messages                              ongoing: opens, grows, closes
 //!                                          |                                                 |
 //!                                 Store::put_log_templates                        Store::put_incidents <-- look
+//!
+//!          slots of a full hour were read --> hours: onsets, links --> Store::put_onset_hour
 //! ```
 //!
 //! `look` explains an incident that is new or has changed, from the stored events. All but this file is without a
@@ -19,6 +21,7 @@
 
 mod arrivals;
 mod calendar;
+mod hours;
 mod look;
 mod messages;
 mod ongoing;
@@ -31,6 +34,7 @@ use crate::error::CorrelatorError;
 use crate::options::WatchOptions;
 use crate::statistics::CorrelatorStatistics;
 use calendar::{Due, Patience};
+use hours::Hours;
 use ongoing::Unexplained;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,6 +63,8 @@ pub struct Watcher {
     next_slot: Instant,
     next_explanation: Instant,
     steps: u64,
+    /// True when links that a crash kept out of their table are in it again.
+    restored: bool,
 }
 
 impl Watcher {
@@ -69,8 +75,18 @@ impl Watcher {
         statistics: Arc<CorrelatorStatistics>,
     ) -> Self {
         let now = Instant::now();
-        let tenants = HashMap::new();
-        Self { store, options, arrivals, statistics, tenants, next_slot: now, next_explanation: now, steps: 0 }
+        let restored = !options.links;
+        Self {
+            store,
+            options,
+            arrivals,
+            statistics,
+            tenants: HashMap::new(),
+            next_slot: now,
+            next_explanation: now,
+            steps: 0,
+            restored,
+        }
     }
 
     /// Watches until `until` ends; what it is at then is begun again by the next start.
@@ -123,6 +139,13 @@ impl Watcher {
     }
 
     async fn try_step(&mut self, now: UnixNanos) -> Result<bool, StorageError> {
+        if !self.restored {
+            let links = self.store.restore_links_of_onset_hours().await?;
+            self.restored = true;
+            if links > 0 {
+                tracing::info!(links, "stored links of onsets and changes that a crash had kept out of their table");
+            }
+        }
         self.take_arrivals().await?;
         self.forget(now);
         self.pass(now);
@@ -142,6 +165,12 @@ impl Watcher {
             self.keep().await?;
             return Ok(true);
         }
+        if Instant::now() >= self.next_explanation
+            && let Some((tenant, hour)) = self.due_hour(now)
+        {
+            self.link(tenant, hour).await?;
+            return Ok(true);
+        }
         Ok(false)
     }
 
@@ -157,7 +186,8 @@ impl Watcher {
             if !known {
                 let incidents = self.store.incidents(&tenant).await?;
                 let templates = self.store.log_templates(&tenant).await?;
-                let watched = Watched::begin(&arrived, incidents, templates, erasures);
+                let hours = Hours::restore(&self.store.onset_hours(&tenant).await?);
+                let watched = Watched::begin(&arrived, incidents, templates, hours, erasures);
                 self.tenants.insert(tenant.clone(), watched);
             }
             if let Some(watched) = self.tenants.get_mut(&tenant) {
@@ -175,7 +205,8 @@ impl Watcher {
         self.tenants.retain(|tenant, watched| {
             let is_silent = now.0.saturating_sub(watched.calendar.arrived_at().0) >= FORGOTTEN_AFTER
                 && watched.calendar.is_settled()
-                && !watched.ongoing.is_open();
+                && !watched.ongoing.is_open()
+                && watched.hours.is_settled();
             !is_silent && store.erasures(tenant) == watched.erasures
         });
         let statistics = &self.statistics.watch;
@@ -265,6 +296,8 @@ impl Watcher {
         let Some(watched) = self.tenants.get_mut(tenant) else { return };
         watched.failures = 0;
         watched.calendar.done(due.slot, looked.events > 0);
+        let is_late = self.options.links && looked.events > 0 && watched.hours.note(due.slot);
+        CorrelatorStatistics::add(&self.statistics.watch.late_hours, u64::from(is_late));
         let statistics = &self.statistics.watch;
         CorrelatorStatistics::add(&statistics.slots, u64::from(looked.events > 0));
         CorrelatorStatistics::add(&statistics.events, looked.events);

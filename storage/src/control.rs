@@ -1,9 +1,10 @@
-//! The control database: ledger, assets, API keys, continuous aggregates, incidents and log templates, and the state that
-//! goes with a log offset, in SQLite.
+//! The control database: ledger, assets, API keys, continuous aggregates, incidents, log templates and onsets, and the
+//! state that goes with a log offset, in SQLite.
 
 mod aggregates;
 mod incidents;
 mod keys;
+mod onsets;
 mod packed;
 pub(crate) mod removals;
 
@@ -24,13 +25,14 @@ use whence_schema::{RequestDigest, Signal, TenantId, UnixNanos};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Every version of the schema, oldest first. An applied one is never edited: its checksum is remembered.
-const MIGRATIONS: [(i64, &str); 6] = [
+const MIGRATIONS: [(i64, &str); 7] = [
     (1, include_str!("control/0001_initial.sql")),
     (2, include_str!("control/0002_restore.sql")),
     (3, include_str!("control/0003_removals.sql")),
     (4, include_str!("control/0004_access.sql")),
     (5, include_str!("control/0005_aggregates.sql")),
     (6, include_str!("control/0006_incidents.sql")),
+    (7, include_str!("control/0007_onsets.sql")),
 ];
 
 /// The open database.
@@ -295,6 +297,7 @@ impl Control {
             "DELETE FROM continuous_aggregate WHERE created_at > ?",
             "DELETE FROM incident WHERE created_at > ?",
             "DELETE FROM log_template WHERE created_at > ?",
+            "DELETE FROM onset_hour WHERE created_at > ?",
         ] {
             sqlx::query(sql).bind(at.0).execute(&mut *transaction).await?;
         }

@@ -4,7 +4,7 @@
 //! 1 begin   other jobs on chunks end; the log begins a new segment, and what is in memory is committed, all in one seal:
 //!           every row appended before is in a chunk now, and no log segment holds its request
 //! 2 links   correlations that name rows to be erased go first, and incidents and log templates that may tell of them:
-//!           while the rows are there, they can be found again
+//!           while the rows are there, they can be found again; so do onsets
 //! 3 rows    each chunk that holds some is written anew without them; the old file is deleted at once
 //! 4 end     every other file that is not in a table is deleted, the control database is written anew
 //! 5 prove   all chunks are read again
@@ -48,7 +48,8 @@ pub type RowCondition = Arc<dyn Fn(&RecordBatch) -> Result<BooleanArray, String>
 pub struct Erasure {
     /// Whose rows.
     pub tenant: TenantId,
-    /// Of which table; `None` is everything of the tenant: its assets, series, incidents and log templates included.
+    /// Of which table; `None` is everything of the tenant: its assets, series, incidents, log templates and onsets
+    /// included.
     pub table: Option<Table>,
     /// Which of the table's rows; `None` is all of them.
     pub condition: Option<RowCondition>,
@@ -69,7 +70,8 @@ pub struct Erased {
     pub chunks: u64,
     /// Bytes of chunks and log that were freed.
     pub bytes: u64,
-    /// Rows, incidents and log templates found when everything was read again: 0, or not everything is erased.
+    /// Rows, incidents, log templates and hours with onsets found when everything was read again: 0, or not everything is
+    /// erased.
     pub remaining: u64,
 }
 

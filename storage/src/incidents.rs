@@ -1,12 +1,13 @@
-//! What the correlator concludes about a tenant and has to know again after a restart: incidents and log templates.
+//! What the correlator concludes about a tenant and has to know again after a restart: incidents and log templates; onsets and
+//! links of hours are in `onsets.rs`.
 //!
 //! They are rows of the control database, not of chunks: few, and changed while they last. What they say comes from
 //! events, so they go with them:
 //!
 //! | what is erased | what goes with it |
 //! |---|---|
-//! | everything of a tenant, or all its events | all its incidents and templates |
-//! | events under a condition, metrics | incidents and templates that name an asset of an erased row and are of its time |
+//! | everything of a tenant, or all its events | all its incidents, templates and onsets |
+//! | events under a condition, metrics | incidents, templates and onsets that name an asset of an erased row and are of its time |
 //! | all its correlations | all its incidents |
 //! | correlations under a condition | nothing |
 //!
@@ -128,7 +129,7 @@ impl Conclusions {
         Closed { conclusions: self.clone(), tenant: tenant.clone() }
     }
 
-    async fn open(&self, tenant: &TenantId) -> Result<tokio::sync::MutexGuard<'_, ()>, StorageError> {
+    pub(crate) async fn open(&self, tenant: &TenantId) -> Result<tokio::sync::MutexGuard<'_, ()>, StorageError> {
         let putting = self.inner.putting.lock().await;
         let running = self.inner.erasures.lock().get(tenant).is_some_and(|erasures| erasures.running > 0);
         if running { Err(StorageError::Erasing) } else { Ok(putting) }
@@ -194,10 +195,15 @@ impl Store {
         self.conclusions().inner.erasures.lock().get(tenant).map_or(0, |erasures| erasures.ended)
     }
 
-    /// Erases what goes with all rows that are named; what goes with rows under a condition is found with them.
+    /// Erases what goes with all rows that are named, after all links were committed; what goes with rows under a condition is found with them.
     pub(crate) async fn erase_conclusions(&self, erasure: &Erasure) -> Result<(), StorageError> {
+        // What is in the table now is not to come back from here.
+        self.control().forget_links_of_onset_hours(&erasure.tenant).await?;
         match (erasure.table, &erasure.condition) {
-            (None | Some(Table::Events), None) => self.control().forget_conclusions(&erasure.tenant).await,
+            (None | Some(Table::Events), None) => {
+                self.control().forget_onset_hours(&erasure.tenant).await?;
+                self.control().forget_conclusions(&erasure.tenant).await
+            }
             (Some(Table::Correlations), None) => self.control().forget_incidents(&erasure.tenant).await,
             _ => Ok(()),
         }
@@ -214,6 +220,7 @@ impl Store {
         let incidents: Vec<u128> = incidents.iter().filter(|one| one.may_tell_of(erased)).map(|one| one.id).collect();
         let templates = control.log_templates(tenant).await?;
         let templates: Vec<i64> = templates.iter().filter(|one| one.may_tell_of(erased)).map(|one| one.id).collect();
-        control.forget(tenant, &incidents, &templates).await
+        control.forget(tenant, &incidents, &templates).await?;
+        control.forget_onsets_about(tenant, erased).await
     }
 }

@@ -54,6 +54,7 @@ mod log;
 mod lookup;
 mod memory;
 mod memtable;
+mod onsets;
 mod options;
 mod pin;
 mod progress;
@@ -86,6 +87,7 @@ pub use keyring::{
 };
 pub use lookup::{FoundSpan, LinkSide};
 pub use memory::Admission;
+pub use onsets::{KeptOnset, OnsetAsset, OnsetHour};
 pub use options::{CrashPoint, Durability, Retention, StoreOptions, TenantRetention};
 pub use progress::Progress;
 pub use recovery::{LoggedRequest, Recovery, RecoveryProgress, RecoveryReport};

@@ -99,14 +99,24 @@ impl Snapshot {
     ///
     /// When a chunk cannot be read.
     pub fn links(&self, tenant: &TenantId, ids: &[EventId], side: LinkSide) -> Result<Vec<RecordBatch>, StorageError> {
+        self.links_between(tenant, ids, side, (UnixNanos(i64::MIN), UnixNanos(i64::MAX)))
+    }
+
+    /// The same, of chunks that hold effects from one instant up to and including another.
+    pub(crate) fn links_between(
+        &self,
+        tenant: &TenantId,
+        ids: &[EventId],
+        side: LinkSide,
+        range: (UnixNanos, UnixNanos),
+    ) -> Result<Vec<RecordBatch>, StorageError> {
         use correlations::column::{PRIMARY_HIGH, PRIMARY_LOW, RELATED_HIGH, RELATED_LOW};
         let wanted: HashSet<EventId> = ids.iter().copied().collect();
         let sought = Sought::Numbers(Arc::new(ids.iter().map(|id| id.low() as i64).collect()));
         let column = if side == LinkSide::Primary { PRIMARY_LOW } else { RELATED_LOW };
-        let always = (UnixNanos(i64::MIN), UnixNanos(i64::MAX));
         let mut rows = Vec::new();
         let mut failed = None;
-        found_rows(&self.correlations, column, &sought, always, &mut |batch| {
+        found_rows(&self.correlations, column, &sought, range, &mut |batch| {
             let numbers = |index: usize| batch.column(index).as_primitive::<Int64Type>();
             let (low, primary_high, related_high) = (numbers(column), numbers(PRIMARY_HIGH), numbers(RELATED_HIGH));
             let tenants = tenants_of(batch);

@@ -99,7 +99,9 @@ impl ChunkWriter {
                 }
             }
         }
-        let conclusions = self.control.drop_old_conclusions(&self.shared.options.retention, now).await?;
+        let retention = &self.shared.options.retention;
+        let conclusions = self.control.drop_old_conclusions(retention, now).await?
+            + self.control.drop_old_onset_hours(retention, now).await?;
         if conclusions > 0 {
             tracing::info!(conclusions, "dropped incidents and log templates beyond the retention of correlations");
         }

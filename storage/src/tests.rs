@@ -14,6 +14,7 @@ mod large_log;
 mod log_faults;
 mod lookup;
 mod model;
+mod onsets;
 mod store;
 mod throughput;
 mod world;

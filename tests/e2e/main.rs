@@ -21,6 +21,7 @@ mod full_disk;
 mod golden;
 mod grafana;
 mod hostile;
+mod hours;
 mod http;
 mod incidents;
 mod keys;

@@ -27,7 +27,7 @@ pub(crate) mod scan;
 mod service_graph;
 mod span_tree;
 mod step;
-mod temporal_links;
+pub(crate) mod temporal_links;
 mod trace;
 
 pub use attribute_lift::{attribute_lift, attribute_lift_schema};

@@ -127,7 +127,8 @@ fn question(observed: &Observed, to: UnixNanos) -> Question {
     Question { from: to, to, baseline_from: observed.baseline_from }
 }
 
-fn row(tenant: &TenantId, link: &Link, created_at: UnixNanos) -> CorrelationRow {
+/// A link to be stored, of a tenant, found at `created_at`.
+pub(crate) fn row(tenant: &TenantId, link: &Link, created_at: UnixNanos) -> CorrelationRow {
     CorrelationRow {
         tenant: tenant.clone(),
         correlation_type: link.correlation_type,

@@ -47,6 +47,13 @@ pub(crate) enum CauseKind {
 }
 
 impl CauseKind {
+    /// The kind with a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Latency, Self::Errors, Self::Logs, Self::Metric, Self::Change]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+
     /// The name in SQL and JSON, such as `latency`.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -22,7 +22,7 @@ use std::ops::Range;
 const LIMITS: [i64; 3] = [5_000_000_000, 30_000_000_000, 120_000_000_000];
 /// Onsets without which a stream is not tested: of fewer, no order can be told from that of a coin. It is decided without
 /// looking at what follows what, so that it biases no test.
-const FEWEST_ONSETS: usize = 5;
+pub(super) const FEWEST_ONSETS: usize = 5;
 /// Slots that both streams must be known in: with fewer, no p-value is small enough for anything.
 const FEWEST_SLOTS: u32 = 20;
 /// Share of false discoveries among all that is accepted.

@@ -12,9 +12,9 @@ use super::traces::Traces;
 use whence_schema::{EventId, Relation, UnixNanos};
 
 /// `correlation_type` of links between neighbours.
-const TEMPORAL: &str = "temporal";
+pub(super) const TEMPORAL: &str = "temporal";
 /// `correlation_type` of links between different trouble of one asset.
-const ANOMALY: &str = "anomaly";
+pub(super) const ANOMALY: &str = "anomaly";
 /// `correlation_type` of links between a change and its effects.
 pub(super) const CHANGED: &str = TEMPORAL;
 
@@ -77,10 +77,15 @@ pub(crate) fn links(observations: &Observations, from: UnixNanos, question: &Que
     let mut links = of_onsets(&onsets, &pairs, &tested);
     links.extend(contrast::changed(&study, from, question.to));
     links.retain(|link| link.effect.time >= from && link.effect.time < question.to);
+    settle(&mut links);
+    links
+}
+
+/// Puts links in the order of time, each once.
+pub(super) fn settle(links: &mut Vec<Link>) {
     links.sort_by_key(|link| (link.effect.time, link.cause.time, link.effect.event, link.cause.event, link.relation));
     // Two kinds of trouble may begin with the same event: the likelier link is listed once.
     links.dedup_by_key(|link| (link.relation, link.correlation_type, link.cause.event, link.effect.event));
-    links
 }
 
 /// Streams of trouble, and the pairs of them that may follow one another: of neighbours, and of different kinds in one
@@ -90,7 +95,7 @@ fn onsets_and_pairs(
     traces: &Traces,
     slots: &Slots,
 ) -> (Vec<Trouble>, Vec<(usize, usize)>) {
-    let troubles = troubles(observations, traces, slots);
+    let troubles = troubles(observations, traces, slots, 0);
     let of_asset = |asset: u32| {
         let first = troubles.partition_point(|trouble| trouble.asset < asset);
         first..troubles.partition_point(|trouble| trouble.asset <= asset)

@@ -10,6 +10,7 @@
 //!
 //! traces, observations ─> onsets (of trouble, by asset and kind) ─> lag (which follow one another; discovery) ─┐
 //! study, changes ─> contrast (what a change changed) ──────────────────────────────────────────────────────────┴─> links
+//!                 `─> the same hour by hour, with onsets that are kept for a day: hours
 //! ```
 //!
 //! The files of the first figure say when something was wrong and what caused it; those of the second link single events
@@ -24,6 +25,7 @@ mod discovery;
 mod explanation;
 mod findings;
 pub(crate) mod history;
+pub(crate) mod hours;
 pub(crate) mod incidents;
 mod lag;
 pub(crate) mod links;

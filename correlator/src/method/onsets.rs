@@ -63,12 +63,29 @@ pub(super) struct Trouble {
     pub(super) onsets: Vec<Onset>,
 }
 
-/// All streams of onsets, by asset and kind.
-pub(super) fn troubles(observations: &Observations, traces: &Traces, slots: &Slots) -> Vec<Trouble> {
+/// All streams of onsets, by asset and kind; of onsets those that began in slot `since` or later.
+pub(super) fn troubles(observations: &Observations, traces: &Traces, slots: &Slots, since: u32) -> Vec<Trouble> {
     let mut loudness = Loudness { slots, streams: HashMap::new() };
     read_spans(traces, &mut loudness);
     read_logs(observations, traces, &mut loudness);
-    loudness.finish()
+    loudness.finish(since)
+}
+
+/// In which slots an onset of any kind could have been seen, of each asset that did something, by number.
+pub(super) fn active(observations: &Observations, traces: &Traces, slots: &Slots) -> Vec<(u32, Range<u32>)> {
+    let spans = traces.spans.iter().map(|span| (span.asset, span.start));
+    let logs = observations.logs.iter().map(|log| (log.asset, log.time));
+    let mut active: HashMap<u32, Range<u32>> = HashMap::new();
+    for (asset, time) in spans.chain(logs) {
+        let Some(slot) = slots.at(time) else { continue };
+        let range = active.entry(asset).or_insert(slot..slot + 1);
+        *range = range.start.min(slot)..range.end.max(slot + 1);
+    }
+    let mut active: Vec<(u32, Range<u32>)> =
+        active.into_iter().map(|(asset, range)| (asset, range.start + WARM_UP..range.end)).collect();
+    active.retain(|(_, range)| range.start < range.end);
+    active.sort_unstable_by_key(|(asset, _)| *asset);
+    active
 }
 
 /// The pairs of assets of which one calls the other, both ways, in the order of their numbers.
@@ -165,10 +182,10 @@ impl Loudness<'_> {
         });
     }
 
-    fn finish(self) -> Vec<Trouble> {
+    fn finish(self, since: u32) -> Vec<Trouble> {
         let trouble = |((asset, kind), stream): ((u32, CauseKind), StreamSlots)| {
             let slots = stream.known.filter(|known| known.start < known.end)?;
-            let onsets = onsets(&slots, &stream.loudest);
+            let onsets = onsets(&slots, &stream.loudest, since);
             Some(Trouble { asset, kind, slots, onsets })
         };
         let mut troubles: Vec<Trouble> = self.streams.into_iter().filter_map(trouble).collect();
@@ -177,16 +194,17 @@ impl Loudness<'_> {
     }
 }
 
-/// The loud slots after quiet ones.
-fn onsets(slots: &Range<u32>, loudest: &HashMap<u32, Loudest>) -> Vec<Onset> {
+/// The loud slots after quiet ones, from slot `since` on.
+fn onsets(slots: &Range<u32>, loudest: &HashMap<u32, Loudest>, since: u32) -> Vec<Onset> {
     let mut deviates: Vec<f64> = loudest.values().map(|loudest| loudest.deviate).collect();
     deviates.sort_unstable_by(f64::total_cmp);
     let most = ((slots.end - slots.start) as f64 * (1.0 - QUIET_QUANTILE)).ceil() as usize;
     let threshold = deviates.len().checked_sub(most).and_then(|first| deviates.get(first)).copied().unwrap_or(LOUD);
     let loud = |slot: u32| loudest.get(&slot).filter(|loudest| loudest.deviate >= threshold);
     let begins = |slot: &u32| slot.checked_sub(1).and_then(loud).is_none();
+    let counted = slots.start.max(since)..slots.end;
     let mut onsets: Vec<Onset> =
-        slots.clone().filter(begins).filter_map(|slot| loud(slot).map(|loudest| loudest.onset)).collect();
+        counted.filter(begins).filter_map(|slot| loud(slot).map(|loudest| loudest.onset)).collect();
     onsets.sort_unstable_by_key(|onset| (onset.known, onset.event));
     onsets
 }

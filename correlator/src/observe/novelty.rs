@@ -47,7 +47,7 @@ impl Novelty {
         }
         let seen = self.seen.entry(key).or_insert(Seen { first: time, event, count: 0 });
         seen.count += 1;
-        if time < seen.first {
+        if (time, event) < (seen.first, seen.event) {
             (seen.first, seen.event) = (time, event);
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod functions;
+mod hours;
 mod linking;
 mod observing;
 mod property;

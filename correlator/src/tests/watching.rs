@@ -15,9 +15,9 @@ use std::sync::Arc;
 use whence_schema::{TenantId, UnixNanos};
 use whence_storage::{Erasure, Incident, LogTemplate, Store};
 
-const SECOND: i64 = 1_000_000_000;
+pub(super) const SECOND: i64 = 1_000_000_000;
 /// When events begin: the start of a slot.
-const BEGIN: i64 = 1_700_000_010 * SECOND;
+pub(super) const BEGIN: i64 = 1_700_000_010 * SECOND;
 /// Seconds of events, and the trouble in them.
 const LENGTH: i64 = 1_200;
 const TROUBLE: std::ops::Range<i64> = 780..930;
@@ -61,18 +61,18 @@ fn arriving(trouble: std::ops::Range<i64>, late: i64, seed: u64) -> Vec<Vec<Even
     arriving
 }
 
-struct Watching {
-    life: Life,
+pub(super) struct Watching {
+    pub(super) life: Life,
     requests: Requests,
     arrivals: Arc<Arrivals>,
     watcher: Watcher,
-    statistics: Arc<CorrelatorStatistics>,
+    pub(super) statistics: Arc<CorrelatorStatistics>,
     /// What has arrived since the last commit, which the log has.
     in_log: Vec<EventRow>,
 }
 
 impl Watching {
-    async fn begin(path: &Path, requests: &Requests, now: i64, in_log: Vec<EventRow>) -> Self {
+    pub(super) async fn begin(path: &Path, requests: &Requests, now: i64, in_log: Vec<EventRow>) -> Self {
         let life = Life::begin(path, requests, None, 1 << 20).await;
         let (arrivals, statistics, watcher) = watcher(&life.store);
         watcher.recall(at(now)).await;
@@ -83,7 +83,7 @@ impl Watching {
     }
 
     /// Takes in what arrives at a second, and does all that is due.
-    async fn arrive(&mut self, second: i64, rows: &[EventRow]) {
+    pub(super) async fn arrive(&mut self, second: i64, rows: &[EventRow]) {
         if !rows.is_empty() {
             self.in_log.extend_from_slice(rows);
             let items: Vec<Item> = rows.iter().cloned().map(Item::Event).collect();
@@ -93,14 +93,14 @@ impl Watching {
         while self.watcher.step(at(second)).await {}
     }
 
-    async fn close(self) -> bool {
+    pub(super) async fn close(self) -> bool {
         let Self { life, watcher, .. } = self;
         drop(watcher);
         life.close().await
     }
 
     /// Ends as by a kill; what is in the log.
-    async fn crash(self) -> Vec<EventRow> {
+    pub(super) async fn crash(self) -> Vec<EventRow> {
         let Self { life, watcher, in_log, .. } = self;
         drop(watcher);
         life.crash().await;
@@ -108,7 +108,7 @@ impl Watching {
     }
 
     /// Another watcher over the same store.
-    async fn replace(&mut self, now: i64) {
+    pub(super) async fn replace(&mut self, now: i64) {
         (self.arrivals, self.statistics, self.watcher) = watcher(&self.life.store);
         self.life.store.flush().await.unwrap();
         self.in_log.clear();

@@ -134,6 +134,11 @@ impl Calendar {
             || (self.is_idle(now, patience) && now.0 >= late(patience.idle))
     }
 
+    /// True when no slot that begins before `time` waits to be read.
+    pub(crate) fn is_read_until(&self, time: UnixNanos) -> bool {
+        self.waiting.first_key_value().is_none_or(|(slot, _)| slot.start() >= time)
+    }
+
     /// True when nothing waits that will be complete by the time that passes.
     pub(crate) fn is_settled(&self) -> bool {
         self.waiting.is_empty()

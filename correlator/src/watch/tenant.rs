@@ -2,6 +2,7 @@
 
 use super::arrivals::Arrived;
 use super::calendar::{Calendar, Due, last_stretch, look_from};
+use super::hours::Hours;
 use super::messages::Messages;
 use super::ongoing::Ongoing;
 use super::reader::SlotReader;
@@ -26,6 +27,8 @@ pub(crate) struct Watched {
     pub(crate) calendar: Calendar,
     pub(crate) recollection: Recollection,
     pub(crate) ongoing: Ongoing,
+    /// Full hours, of which links are stored.
+    pub(crate) hours: Hours,
     /// Templates that the store has not, or not as they are now, by number.
     pub(crate) templates: BTreeMap<i64, LogTemplate>,
     /// How often rows of the tenant had been erased when this was read.
@@ -57,6 +60,7 @@ impl Watched {
         arrived: &Arrived,
         incidents: Vec<Incident>,
         templates: Vec<LogTemplate>,
+        hours: Hours,
         erasures: u64,
     ) -> Self {
         let again = last_stretch(&arrived.slots).map(|first| look_from(first).start());
@@ -66,6 +70,7 @@ impl Watched {
             calendar: Calendar::begin(arrived),
             recollection,
             ongoing: Ongoing::restore(incidents, again.unwrap_or(UnixNanos(i64::MAX))),
+            hours,
             templates: BTreeMap::new(),
             erasures,
             failures: 0,

@@ -158,11 +158,12 @@ impl Control {
         Ok(())
     }
 
-    /// How many incidents and log templates of a tenant there are.
+    /// How many incidents, log templates and hours with onsets of a tenant there are.
     pub(crate) async fn count_conclusions(&self, tenant: &TenantId) -> Result<u64, StorageError> {
         let count: i64 = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM incident WHERE tenant = ?1) \
-             + (SELECT count(*) FROM log_template WHERE tenant = ?1)",
+             + (SELECT count(*) FROM log_template WHERE tenant = ?1) \
+             + (SELECT count(*) FROM onset_hour WHERE tenant = ?1)",
         )
         .bind(tenant.as_str())
         .fetch_one(&self.pool)

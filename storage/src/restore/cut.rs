@@ -8,6 +8,7 @@
 //! * ledger: exact for spans and logs, and always balanced. Duplicates, rejected and dropped items of the minute that
 //!   the time falls into stay counted; of metrics, the newest minutes give way.
 //! * `asset_metadata`, `incidents`, `log_templates`: those first seen until then; what was said about them later stays.
+//! * Onsets of trouble: of the hours that had been looked at until then; later ones are looked at again.
 //! * Causes and effects that waited for each other across that time are forgotten, as is which requests were seen.
 
 use crate::Chunk;

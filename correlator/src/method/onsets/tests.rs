@@ -61,7 +61,7 @@ impl System {
     fn troubles(&self) -> Vec<Trouble> {
         let to = UnixNanos(LENGTH * SECOND);
         let question = Question { from: to, to, baseline_from: UnixNanos(0) };
-        troubles(&self.0, &Traces::of(&self.0), &Slots::of(&question))
+        troubles(&self.0, &Traces::of(&self.0), &Slots::of(&question), 0)
     }
 }
 
