@@ -182,7 +182,7 @@ pub struct Incidents {
     pub lateness: Age,
     /// Memory for what the last hour was like, all tenants together, in MiB (1 to 65,536).
     pub memory_mib: usize,
-    /// Share of a core for reading what arrives, and again for explaining incidents (0.001 to 1).
+    /// Share of a core for reading what arrives, and again for explaining incidents and for links (0.001 to 1).
     pub core_share: f64,
     /// Whether links of onsets and of changes are stored in `correlations` at the end of each full hour.
     pub links: bool,

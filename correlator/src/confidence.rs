@@ -5,13 +5,17 @@
 //! common with what answers are judged on. A share says how far an answer is ahead of the others: that means the same
 //! in any system, whereas how strong evidence is depends on how much a system is used and how steadily.
 //! Between two of its scores confidence is on the line.
+//!
+//! Links that were found by comparing many events have a curve of their own for each relation, `lag` and `change`, of "cause
+//! and effect lie on the way of one fault" on the link's score: how that is decided says `src/commands/eval/links.rs`.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
-use whence_schema::UnixNanos;
+use whence_schema::{Relation, UnixNanos};
 use whence_storage::parse_time;
 
 /// Points of one rank, by share of the evidence.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Curve {
     /// The lowest rank it is of; the last curve is of all further ranks as well.
     pub rank: i32,
@@ -42,6 +46,53 @@ pub struct Confidence {
     pub expected_calibration_error: Option<f64>,
     /// By rank, of the first three.
     pub curves: Vec<Curve>,
+    /// Of links, by their relation.
+    #[serde(default)]
+    pub links: BTreeMap<String, LinkConfidence>,
+}
+
+/// How confidence of links of one relation was calibrated, and its curve.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkConfidence {
+    /// Simulated systems that were asked for links.
+    pub systems: u64,
+    /// Links that were found and judged.
+    pub judged: u64,
+    /// Those of them that were right.
+    pub right: u64,
+    /// Brier score, each link by a curve that was fitted to other systems; none when there were too few.
+    pub brier: Option<f64>,
+    /// Expected calibration error of the same.
+    pub expected_calibration_error: Option<f64>,
+    /// Confidence by score. Its rank says nothing.
+    pub curve: Curve,
+}
+
+/// How confidence of links of one relation was calibrated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct LinkCalibration {
+    /// Links that were found in simulated systems and judged.
+    pub judged: u64,
+    /// Brier score in two-fold cross-validation.
+    pub brier: Option<f64>,
+    /// Expected calibration error of the same, in ten bins.
+    pub expected_calibration_error: Option<f64>,
+}
+
+/// How confidence of links of a relation was calibrated; `None` when it was not.
+pub(crate) fn link_calibration(relation: Relation) -> Option<LinkCalibration> {
+    let known = IN_USE.links.get(relation.as_str())?;
+    Some(LinkCalibration {
+        judged: known.judged,
+        brier: known.brier,
+        expected_calibration_error: known.expected_calibration_error,
+    })
+}
+
+/// How likely a link is right, 0 to 1; where it was not calibrated, its score.
+pub(crate) fn link_confidence(relation: Relation, score: f64) -> f32 {
+    IN_USE.links.get(relation.as_str()).map_or(score, |known| known.curve.at(score)) as f32
 }
 
 /// How confidence was calibrated, as far as it was.

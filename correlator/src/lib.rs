@@ -40,14 +40,14 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use confidence::{Calibration, Confidence, Curve, calibration, fit};
+pub use confidence::{Calibration, Confidence, Curve, LinkConfidence, calibration, fit};
 pub use error::CorrelatorError;
 pub use functions::{
-    Cause, FoundIncident, attribute_lift, attribute_lift_schema, blast_radius, blast_radius_schema, causal_chain,
-    causal_chain_schema, changes, changes_schema, critical_path, critical_path_schema, find_false_discoveries,
-    find_incidents, find_root_causes, incidents, incidents_schema, links_of_window, log_patterns, log_patterns_schema,
-    root_causes, root_causes_schema, service_graph, service_graph_schema, temporal_links, temporal_links_schema, trace,
-    trace_schema,
+    Cause, FoundIncident, FoundLink, attribute_lift, attribute_lift_schema, blast_radius, blast_radius_schema,
+    causal_chain, causal_chain_schema, changes, changes_schema, critical_path, critical_path_schema,
+    find_false_discoveries, find_incidents, find_links, find_root_causes, incidents, incidents_schema, log_patterns,
+    log_patterns_schema, root_causes, root_causes_schema, service_graph, service_graph_schema, temporal_links,
+    temporal_links_schema, trace, trace_schema,
 };
 pub use options::{CorrelatorOptions, WatchOptions};
 pub use quality::{correlation_quality, correlation_quality_schema};

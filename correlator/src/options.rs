@@ -12,7 +12,8 @@ pub struct WatchOptions {
     pub idle: Duration,
     /// Bytes for the counts of the last hour of all tenants; default 64 MiB.
     pub history_bytes: usize,
-    /// Share of a core that it takes at most for reading, and again for explaining, 0.001 to 1; default a twentieth.
+    /// Share of a core that it takes at most for reading, and again for explaining and for links, 0.001 to 1; default a
+    /// twentieth.
     pub core_share: f64,
     /// Whether links of onsets and changes are stored at the end of each full hour; default true.
     pub links: bool,

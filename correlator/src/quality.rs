@@ -1,6 +1,6 @@
 //! Numbers on how well links and causes are found: the rows of `whence.correlation_quality`.
 
-use crate::confidence::calibration;
+use crate::confidence::{LinkCalibration, calibration, link_calibration};
 use crate::error::CorrelatorError;
 use crate::functions::batch;
 use crate::statistics::CorrelatorStatistics;
@@ -122,6 +122,27 @@ fn quality(of: &CorrelatorStatistics) -> Vec<Quality> {
             "expected calibration error of first answers in ten bins, in two-fold cross-validation: 0 is best",
         ),
     ]);
+    for relation in [Relation::Lag, Relation::Change] {
+        let known = link_calibration(relation);
+        let value = |of: fn(LinkCalibration) -> Option<f64>| known.and_then(of);
+        rows.extend([
+            calibrated(
+                &format!("calibration_{relation}_links"),
+                value(|known| Some(known.judged as f64)),
+                "links found in simulated systems, on which confidence of that relation was calibrated",
+            ),
+            calibrated(
+                &format!("calibration_{relation}_brier"),
+                value(|known| known.brier),
+                "Brier score of confidence of that relation in two-fold cross-validation: 0 is best",
+            ),
+            calibrated(
+                &format!("calibration_{relation}_error"),
+                value(|known| known.expected_calibration_error),
+                "expected calibration error of that relation in ten bins, in two-fold cross-validation: 0 is best",
+            ),
+        ]);
+    }
     rows
 }
 

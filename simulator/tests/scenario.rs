@@ -246,6 +246,23 @@ fn concurrent_faults_overlap_and_are_in_different_parts() {
 }
 
 #[test]
+fn a_fault_that_comes_again_is_the_same_one_at_times_that_lie_apart() {
+    for kind in [FaultKind::Errors, FaultKind::Cpu, FaultKind::SlowDependency] {
+        let options = ScenarioOptions { duration_seconds: 5_400, ..small(FaultChoice::Recurring(kind, 10)) };
+        let scenario = Scenario::new(Purpose::Calibration, 3, END, options);
+        let faults = &scenario.ground_truth().faults;
+        assert_eq!(faults.len(), 10, "{kind:?}");
+        for (one, next) in faults.iter().zip(&faults[1..]) {
+            assert_eq!((one.kind, &one.root, one.magnitude), (kind, &next.root, next.magnitude));
+            assert!(one.end_unix_nanos < next.onset_unix_nanos, "{one:?} {next:?}");
+        }
+        assert!(faults[0].onset_unix_nanos - scenario.ground_truth().start_unix_nanos >= 490 * SECOND, "{kind:?}");
+    }
+    let options = small(FaultChoice::Recurring(FaultKind::BadDeployment, 10));
+    assert_eq!(Scenario::new(Purpose::Calibration, 3, END, options).ground_truth().faults.len(), 1);
+}
+
+#[test]
 fn the_seed_decides_how_many_faults_there_are_and_all_kinds_occur() {
     let (mut counts, mut kinds, mut decoys) = ([0; 4], BTreeSet::new(), BTreeSet::new());
     for seed in 0..150 {

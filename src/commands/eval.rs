@@ -17,8 +17,8 @@ use load::{Source, Telemetry};
 use report::{Format, Report};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use whence_correlator::{Confidence, Curve, find_incidents, find_root_causes, fit};
-use whence_schema::UnixNanos;
+use whence_correlator::{Confidence, Curve, LinkConfidence, find_incidents, find_links, find_root_causes, fit};
+use whence_schema::{Relation, UnixNanos};
 use whence_simulator::Purpose;
 use whence_storage::{Store, time_text};
 
@@ -72,6 +72,16 @@ impl Eval {
             ask(&telemetry, &mut report).await?;
             telemetry.close().await?;
         }
+        if self.calibrate.is_some() {
+            // What keeps following what shows only where it comes again and again.
+            let recurring = self.seeds().map(|seed| Source::recurring(purpose, seed, self.spans as usize));
+            for source in recurring.take(sources.len().div_ceil(3)) {
+                bar.say_anywhere(source.name());
+                let telemetry = Telemetry::load(&source, |_| {}).await?;
+                ask_links(&telemetry, &mut report).await?;
+                telemetry.close().await?;
+            }
+        }
         drop(bar);
         match &self.calibrate {
             Some(file) => calibrate(file, &report)?,
@@ -80,9 +90,12 @@ impl Eval {
         Ok(ExitCode::SUCCESS)
     }
 
+    fn seeds(&self) -> std::ops::Range<u64> {
+        self.seed..self.seed + u64::from(self.scenarios)
+    }
+
     fn simulated(&self, purpose: Purpose) -> Vec<Source> {
-        let seeds = self.seed..self.seed + u64::from(self.scenarios);
-        seeds.map(|seed| Source::simulated(purpose, seed, self.spans as usize)).collect()
+        self.seeds().map(|seed| Source::simulated(purpose, seed, self.spans as usize)).collect()
     }
 }
 
@@ -102,11 +115,24 @@ async fn ask(telemetry: &Telemetry, report: &mut Report) -> anyhow::Result<()> {
         report.alone.push(Alone::judge(&telemetry.labels, &found));
         let (snapshot, labels) = (telemetry.store().snapshot(), telemetry.labels.clone());
         let asked = move || Links::judge(&snapshot, &load::tenant(), &labels, (from, to));
-        report.links.push(tokio::task::spawn_blocking(asked).await??);
+        let (counts, links) = tokio::task::spawn_blocking(asked).await??;
+        report.links.push(counts);
+        report.judge_links(telemetry, &links);
     }
     for (from, to) in telemetry.quiet_windows() {
         let answers = answer(telemetry.store(), from, to).await?;
         report.quiet.push(Quiet::new(&telemetry.name, (from, to), &answers));
+    }
+    Ok(())
+}
+
+/// Asks for the links of all of the time.
+async fn ask_links(telemetry: &Telemetry, report: &mut Report) -> anyhow::Result<()> {
+    if let Some((from, to)) = telemetry.whole() {
+        let snapshot = telemetry.store().snapshot();
+        let asked = move || find_links(&snapshot, &load::tenant(), from, to);
+        let links = tokio::task::spawn_blocking(asked).await??;
+        report.judge_links(telemetry, &links);
     }
     Ok(())
 }
@@ -128,6 +154,10 @@ fn calibrate(file: &std::path::Path, report: &Report) -> anyhow::Result<()> {
         brier: reliability.map(|(brier, _)| brier),
         expected_calibration_error: reliability.map(|(_, error)| error),
         curves,
+        links: [Relation::Lag, Relation::Change]
+            .into_iter()
+            .filter_map(|relation| links_of(relation, report))
+            .collect(),
     };
     let text = serde_json::to_string_pretty(&confidence)?;
     std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
@@ -135,5 +165,32 @@ fn calibrate(file: &std::path::Path, report: &Report) -> anyhow::Result<()> {
     if let Some((brier, error)) = reliability {
         println!("In two-fold cross-validation: Brier score {brier:.3}, calibration error {error:.3}");
     }
+    for (relation, links) in &confidence.links {
+        let LinkConfidence { systems, judged, right, brier, expected_calibration_error, .. } = links;
+        let number = |number: &Option<f64>| number.map_or("unknown".to_owned(), |number| format!("{number:.3}"));
+        println!(
+            "Links {relation}: {right} of {judged} right, in {systems} systems: Brier score {}, calibration error {}",
+            number(brier),
+            number(expected_calibration_error)
+        );
+    }
     Ok(())
+}
+
+/// The curve of links of one relation; none without any link.
+fn links_of(relation: Relation, report: &Report) -> Option<(String, LinkConfidence)> {
+    let answers = report.answers_of_links(relation);
+    if answers.is_empty() {
+        return None;
+    }
+    let reliability = report.cross_validated_links(relation);
+    let fitted = LinkConfidence {
+        systems: report.systems_of_links() as u64,
+        judged: answers.len() as u64,
+        right: answers.iter().filter(|(_, right)| *right).count() as u64,
+        brier: reliability.map(|(brier, _)| brier),
+        expected_calibration_error: reliability.map(|(_, error)| error),
+        curve: fit(1, &answers),
+    };
+    Some((relation.as_str().to_owned(), fitted))
 }

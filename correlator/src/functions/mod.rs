@@ -41,7 +41,7 @@ pub use log_patterns::{log_patterns, log_patterns_schema};
 pub(crate) use root_causes::ranked;
 pub use root_causes::{Cause, find_root_causes, root_causes, root_causes_schema};
 pub use service_graph::{service_graph, service_graph_schema};
-pub use temporal_links::{find_false_discoveries, links_of_window, temporal_links, temporal_links_schema};
+pub use temporal_links::{FoundLink, find_false_discoveries, find_links, temporal_links, temporal_links_schema};
 pub use trace::{trace, trace_schema};
 
 use crate::error::CorrelatorError;

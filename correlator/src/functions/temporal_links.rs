@@ -2,6 +2,7 @@
 //! as links to be stored.
 
 use super::{Columns, batch, id_field, text_field, window};
+use crate::confidence::link_confidence;
 use crate::error::CorrelatorError;
 use crate::functions::scan::Range;
 use crate::method::causes::Question;
@@ -18,9 +19,8 @@ use whence_storage::Snapshot;
 /// Columns of [`temporal_links`].
 ///
 /// `lag_ms` is between the moments at which the two were known: of a span that failed its end, of one that was slow when
-/// it had lasted longer than usual. `confidence` is not calibrated: of `lag` the share of the cause's onsets that were
-/// followed, by the rule of succession; of `change` the share of what happened after it that the level before does not
-/// explain. `p`, `q` and `tests` are null of `change`.
+/// it had lasted longer than usual. `confidence` is how likely it is that cause and effect lie on the way of one fault, by
+/// its calibration on simulated systems (`confidence.rs`). `p`, `q` and `tests` are null of `change`.
 pub fn temporal_links_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Arc::new(Schema::new(vec![
@@ -68,7 +68,7 @@ pub fn temporal_links(
         out.texts(|(_, link)| Some(link.relation.as_str())),
         out.float64s(|(_, link)| milliseconds(link.lag_nanos)),
         out.float32s(|(_, link)| link.strength as f32),
-        out.float32s(|(_, link)| link.confidence as f32),
+        out.float32s(|(_, link)| link_confidence(link.relation, link.score)),
         test(|test| test.p),
         test(|test| test.q),
         out.int64s(|(_, link)| link.test.map(|test| test.tests as i64)),
@@ -77,20 +77,40 @@ pub fn temporal_links(
     batch("temporal links", temporal_links_schema(), columns)
 }
 
-/// The rows of [`temporal_links`] as links for `correlations`. The same link has the same id whenever it is asked for, so
-/// that storing it again changes nothing in the end. `created_at` is `to`: before that it could not be found. Blocks on
-/// file reads.
+/// A link as it would be stored, and what a row of `correlations` has no columns for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundLink {
+    /// Name of the asset of the cause.
+    pub cause_asset: String,
+    /// Name of the asset of the effect.
+    pub effect_asset: String,
+    /// What confidence is calibrated from, 0 to 1.
+    pub score: f64,
+    /// The link; `created_at` is the end of the window that was asked about.
+    pub row: CorrelationRow,
+}
+
+/// The rows of [`temporal_links`] as links for `correlations`. Blocks on file reads.
 ///
 /// # Errors
 ///
 /// As [`temporal_links`].
-pub fn links_of_window(
+pub fn find_links(
     snapshot: &Snapshot,
     tenant: &TenantId,
     from: UnixNanos,
     to: UnixNanos,
-) -> Result<Vec<CorrelationRow>, CorrelatorError> {
-    with_links(snapshot, tenant, window(from, to)?, |links, _| links.iter().map(|link| row(tenant, link, to)).collect())
+) -> Result<Vec<FoundLink>, CorrelatorError> {
+    with_links(snapshot, tenant, window(from, to)?, |links, assets| {
+        let name = |asset: u32| assets.get(asset as usize).cloned().unwrap_or_default();
+        let found = |link: Link| FoundLink {
+            cause_asset: name(link.cause.asset),
+            effect_asset: name(link.effect.asset),
+            score: link.score,
+            row: row(tenant, &link, to),
+        };
+        links.into_iter().map(found).collect()
+    })
 }
 
 /// Of a window whose streams of onsets are turned against each other, so that they have nothing to do with each other:
@@ -138,7 +158,7 @@ pub(crate) fn row(tenant: &TenantId, link: &Link, created_at: UnixNanos) -> Corr
         primary_timestamp: link.cause.time,
         related_timestamp: link.effect.time,
         strength: link.strength as f32,
-        confidence: link.confidence as f32,
+        confidence: link_confidence(link.relation, link.score),
         created_at,
         metadata: Some(evidence(link)),
     }
@@ -152,7 +172,11 @@ fn evidence(link: &Link) -> String {
         "effect_kind": link.kinds.1,
         "support": link.support,
         "of": link.of,
+        "score": link.score,
     });
+    if let (Some(contrast), Some(evidence)) = (link.contrast, evidence.as_object_mut()) {
+        evidence.insert("contrast".to_owned(), json!(contrast));
+    }
     if let (Some(test), Some(evidence)) = (link.test, evidence.as_object_mut()) {
         evidence.insert("p".to_owned(), json!(test.p));
         evidence.insert("q".to_owned(), json!(test.q));

@@ -1,5 +1,9 @@
 //! What a change changed: what of the changed asset is different after it, if that is not the doing of others.
 //!
+//! Where the new version serves beside the old one, the two are compared with each other (`versions.rs`), and that decides:
+//! what both do alike is not the change's doing, however bad it is, and a difference is, however small it is beside what
+//! others do. All else is compared with the time before.
+//!
 //! The contrast of after and before decides, not that the change was recent: of two changes at the time of one fault, the
 //! one whose asset only suffers, or does as ever, changed nothing.
 
@@ -8,13 +12,14 @@ use super::causes::{CHANGE_REACH, RARE, begin};
 use super::explanation::kind;
 use super::findings::Finding;
 use super::links::{CHANGED, End, Link};
-use super::observations::ChangeSeen;
+use super::observations::{ChangeSeen, SpanSeen};
 use super::slots::SLOT_NANOS;
 use super::study::{Shown, Study};
+use super::versions::{Difference, SideBySide, side_by_side};
 use whence_schema::{Relation, UnixNanos};
 
 /// Deviate from which a difference is no chance: in quiet hours the largest one of all is below 4.
-const LEAST_DEVIATE: f64 = 4.5;
+pub(super) const LEAST_DEVIATE: f64 = 4.5;
 /// Evidence below this is none, as among the suspects of an incident.
 const LEAST_EVIDENCE: f64 = 2.0;
 /// Share of the heaviest charge against anybody at that time that the charge against the changed asset must have: with
@@ -46,8 +51,46 @@ pub(super) fn changed(study: &Study<'_>, from: UnixNanos, to: UnixNanos) -> Vec<
     links
 }
 
-/// The effects of one change, the strongest evidence first.
+/// The effects of one change, the strongest evidence first: differences between versions, then those from before.
 fn effects(study: &Study<'_>, shown: &Shown, change: &ChangeSeen) -> Vec<Link> {
+    let beside = side_by_side(study, change);
+    let worse = beside.iter().flat_map(|beside| &beside.worse);
+    let mut links: Vec<Link> = worse.map(|difference| of_versions(study, change, difference)).collect();
+    let said = |link: &Link| beside.as_ref().is_some_and(|beside| is_said(study, beside, link));
+    links.extend(since(study, shown, change).into_iter().filter(|link| !said(link)));
+    links.truncate(MOST_EFFECTS);
+    links
+}
+
+/// Whether versions side by side say all that there is to say of a difference from before: that it is between them, or
+/// that it is none.
+fn is_said(study: &Study<'_>, beside: &SideBySide, link: &Link) -> bool {
+    let is_same = beside.same.iter().any(|kind| kind.name() == link.kinds.1);
+    let at_that_time = study.slots.at(link.effect.time).is_some_and(|slot| beside.slots.contains(&slot));
+    beside.worse.iter().any(|worse| worse.kind.name() == link.kinds.1) || is_same && at_that_time
+}
+
+fn of_versions(study: &Study<'_>, change: &ChangeSeen, difference: &Difference) -> Link {
+    let span = &study.traces.spans[difference.first as usize];
+    let (hits, of) = (f64::from(difference.hits), f64::from(difference.of));
+    Link {
+        relation: Relation::Change,
+        correlation_type: CHANGED,
+        cause: End { asset: change.asset, event: change.id, time: change.time },
+        effect: End { asset: span.asset, event: span.id(), time: span.start },
+        kinds: ("change", difference.kind.name()),
+        lag_nanos: span.start.0 - change.time.0,
+        strength: difference.new - difference.old,
+        score: (1.0 - difference.old / ((hits + 1.0) / (of + 2.0))).clamp(0.0, 1.0),
+        support: difference.hits,
+        of: difference.of,
+        contrast: Some("versions"),
+        test: None,
+    }
+}
+
+/// What is different from before, the strongest evidence first.
+fn since(study: &Study<'_>, shown: &Shown, change: &ChangeSeen) -> Vec<Link> {
     let accused = shown.by_asset();
     let heaviest = accused.first().map_or(0.0, |charges| charges[0].weight);
     let Some(charges) = accused.iter().find(|charges| charges[0].asset == change.asset) else { return Vec::new() };
@@ -64,10 +107,11 @@ fn effects(study: &Study<'_>, shown: &Shown, change: &ChangeSeen) -> Vec<Link> {
 
 fn effect(study: &Study<'_>, change: &ChangeSeen, finding: &Finding) -> Option<Link> {
     let seen = |span: &u32| &study.traces.spans[*span as usize];
-    let starts: Vec<UnixNanos> =
-        finding.spans.iter().map(|span| seen(span).start).filter(|start| *start >= change.time).collect();
+    // A value that shows by itself is a change whose event may be a span.
+    let after = |span: &&SpanSeen| span.start >= change.time && span.id() != change.id;
+    let starts: Vec<UnixNanos> = finding.spans.iter().map(seen).filter(after).map(|span| span.start).collect();
     let first = if finding.rise.before < RARE { starts.first().copied() } else { begin(&starts) }?;
-    let span = finding.spans.iter().map(seen).find(|span| span.start == first)?;
+    let span = finding.spans.iter().map(seen).filter(after).find(|span| span.start == first)?;
     let rise = finding.rise;
     // With half an occurrence in each, a single one is no proof.
     let (hits, of) = (rise.now * f64::from(rise.of), f64::from(rise.of));
@@ -80,9 +124,10 @@ fn effect(study: &Study<'_>, change: &ChangeSeen, finding: &Finding) -> Option<L
         kinds: ("change", kind(&study.traces, finding).name()),
         lag_nanos: span.start.0 - change.time.0,
         strength: rise.now - rise.before,
-        confidence: (1.0 - rise.before / now).clamp(0.0, 1.0),
+        score: (1.0 - rise.before / now).clamp(0.0, 1.0),
         support: hits.round() as u32,
         of: rise.of,
+        contrast: Some("before"),
         test: None,
     })
 }

@@ -147,9 +147,10 @@ pub(crate) fn followed_in(hours: &[OnsetHour]) -> Followed {
                 kinds: (pair.cause.1.name(), pair.effect.1.name()),
                 lag_nanos: effect.known.0 - cause.known.0,
                 strength: found.strength,
-                confidence: f64::from(support + 1) / f64::from(found.of + 2),
+                score: f64::from(support + 1) / f64::from(found.of + 2),
                 support,
                 of: found.of,
+                contrast: None,
                 test: Some(Test { p: found.p, q: found.q, direction_p: found.direction_p, tests: tested.tests }),
             });
         }

@@ -56,13 +56,16 @@ pub(crate) struct Link {
     /// Of onsets, how much more often the effect begins after the cause than at other times; of a change, how much more
     /// often the effect happens after it. 0 to 1.
     pub(crate) strength: f64,
-    /// Not calibrated. Of onsets, the share of those of the cause that are followed, by the rule of succession; of a
-    /// change, the share of the occurrences after it that the level before does not explain. 0 to 1.
-    pub(crate) confidence: f64,
+    /// What confidence is calibrated from. Of onsets, the share of those of the cause that are followed, by the rule of
+    /// succession; of a change, the share of the occurrences after it that the level before, or the old version's, does not
+    /// explain. 0 to 1.
+    pub(crate) score: f64,
     /// Onsets of the cause that the effect followed on; of a change, occurrences after it.
     pub(crate) support: u32,
-    /// Onsets of the cause; of a change, how often it could have occurred after it.
+    /// Onsets of the cause; of a change, how often it could have occurred after it, or with the new version.
     pub(crate) of: u32,
+    /// Of a change, what is compared: `versions` that serve side by side, or the time after with the time `before`.
+    pub(crate) contrast: Option<&'static str>,
     /// `None` of a change.
     pub(crate) test: Option<Test>,
 }
@@ -134,9 +137,10 @@ fn of_onsets(troubles: &[Trouble], pairs: &[(usize, usize)], tested: &Tested) ->
                 kinds: (cause.kind.name(), effect.kind.name()),
                 lag_nanos: second.known.0 - first.known.0,
                 strength: followed.strength,
-                confidence: f64::from(support + 1) / f64::from(followed.of + 2),
+                score: f64::from(support + 1) / f64::from(followed.of + 2),
                 support,
                 of: followed.of,
+                contrast: None,
                 test: Some(Test {
                     p: followed.p,
                     q: followed.q,

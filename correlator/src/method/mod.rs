@@ -9,7 +9,7 @@
 //!                                                                                        causes, incidents (explanation)
 //!
 //! traces, observations ─> onsets (of trouble, by asset and kind) ─> lag (which follow one another; discovery) ─┐
-//! study, changes ─> contrast (what a change changed) ──────────────────────────────────────────────────────────┴─> links
+//! study, changes ─> contrast (what a change changed; versions that serve side by side) ────────────────────────┴─> links
 //!                 `─> the same hour by hour, with onsets that are kept for a day: hours
 //! ```
 //!
@@ -40,6 +40,7 @@ pub(crate) mod structural;
 mod study;
 pub(crate) mod templates;
 mod traces;
+mod versions;
 
 #[cfg(test)]
 mod tests;

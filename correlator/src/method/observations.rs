@@ -66,6 +66,8 @@ pub(crate) struct SpanSeen {
     /// `peer.service` or `messaging.destination.name`. Names databases and others that send no spans of their own;
     /// where the callee's span is here as well, that span's asset counts.
     pub peer: Option<u32>,
+    /// Number of the version of its asset; 0 when it tells none.
+    pub version: u32,
 }
 
 impl SpanSeen {

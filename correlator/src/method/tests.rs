@@ -119,6 +119,7 @@ impl System {
             duration_ns,
             failed,
             peer,
+            version: 0,
         });
         span
     }

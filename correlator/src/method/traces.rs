@@ -280,6 +280,7 @@ const EMPTY: SpanSeen = SpanSeen {
     duration_ns: 0,
     failed: false,
     peer: None,
+    version: 0,
 };
 
 fn end_of(span: &SpanSeen) -> i64 {

@@ -396,6 +396,8 @@ impl Reading {
         peer: Option<u32>,
     ) -> EventId {
         let (trace, span) = (columns.trace(row), id(columns.span, row));
+        let (versions, values) = (&mut self.versions, &mut self.values);
+        let version = numbers.resources.get(row, |resource| version(versions, values, resource));
         if self.of == 1 || stays(hash(trace), self.of) {
             self.spans.push(SpanSeen {
                 trace,
@@ -408,6 +410,7 @@ impl Reading {
                 duration_ns: if columns.duration.is_null(row) { 0 } else { columns.duration.value(row).max(0) as u64 },
                 failed: text_or_empty(columns.status, row) == "error",
                 peer,
+                version,
             });
             self.keep_few();
         }

@@ -1,7 +1,7 @@
 //! Links of onsets and of changes as rows and as links to be stored, read from hand-made tables in memory.
 
 use super::rows::{EventRow, batch, span};
-use crate::{causal_chain, links_of_window, temporal_links, temporal_links_schema};
+use crate::{causal_chain, find_links, temporal_links, temporal_links_schema};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ fn of_seconds(from: i64, to: i64) -> (UnixNanos, UnixNanos) {
 }
 
 fn stored(snapshot: &Snapshot, (from, to): (UnixNanos, UnixNanos)) -> Vec<CorrelationRow> {
-    links_of_window(snapshot, &TenantId::default(), from, to).unwrap()
+    find_links(snapshot, &TenantId::default(), from, to).unwrap().into_iter().map(|link| link.row).collect()
 }
 
 fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
@@ -114,10 +114,37 @@ fn a_part_of_the_time_has_its_links_of_that_time_with_the_hour_before_as_evidenc
     assert_eq!(last.iter().filter(|link| link.relation == Relation::Lag).count(), 1);
     assert_eq!(stored(&snapshot, of_seconds(100, 400)), [], "before anything happened");
     let backwards = of_seconds(400, 100);
-    assert!(links_of_window(&snapshot, &TenantId::default(), backwards.0, backwards.1).unwrap_err().is_refusal());
+    assert!(find_links(&snapshot, &TenantId::default(), backwards.0, backwards.1).unwrap_err().is_refusal());
     let other = TenantId::new("other");
     let (from, to) = of_seconds(0, HOUR);
-    assert_eq!(links_of_window(&snapshot, &other, from, to).unwrap(), []);
+    assert_eq!(find_links(&snapshot, &other, from, to).unwrap(), []);
+}
+
+/// Orders is called every second; from half an hour on every sixth call is served by a new version, of which one in three
+/// fails with `fails`, as every twentieth call does all the time.
+fn canary(fails: bool) -> Vec<EventRow> {
+    let call = |second: i64| {
+        let is_new = second >= 1_800 && second % 6 == 0;
+        let version = if is_new { r#"{"service.version":"2"}"# } else { r#"{"service.version":"1"}"# };
+        let row = span(1, 0, "orders").trace(second as u128 + 1).at(FROM + second * SECOND, 20_000_000).kind("server");
+        let row = EventRow { resource: version.to_owned(), ..row };
+        if second % 20 == 7 || fails && is_new && second % 18 == 0 { row.failed() } else { row }
+    };
+    (0..2_700).map(call).collect()
+}
+
+#[test]
+fn a_version_that_shows_beside_another_one_is_the_cause_of_what_it_alone_does() {
+    let (from, to) = of_seconds(0, 2_700);
+    let events = canary(true);
+    let found = stored(&snapshot(&events, &[]), (from, to));
+    let [change] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!(change.relation, Relation::Change);
+    let at = |second: usize| events[second].id();
+    assert_eq!((change.primary, change.related), (at(1_800), at(1_818)), "its first span, and the next that fails");
+    let metadata: serde_json::Value = serde_json::from_str(change.metadata.as_deref().unwrap()).unwrap();
+    assert_eq!((metadata["contrast"].as_str(), metadata["effect_kind"].as_str()), (Some("versions"), Some("errors")));
+    assert_eq!(stored(&snapshot(&canary(false), &[]), (from, to)), [], "it does as the old one");
 }
 
 #[test]

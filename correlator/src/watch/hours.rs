@@ -156,7 +156,10 @@ impl Watcher {
         let links = correlations::to_batch(&looked.links).map_err(|error: ArrowError| StorageError::Arrow(error))?;
         let evicted = match self.store.put_onset_hour(&tenant, &looked.hour, links).await {
             // What is known of the tenant is forgotten after that.
-            Err(StorageError::Erasing) => return Ok(()),
+            Err(StorageError::Erasing) => {
+                self.next_explanation = Instant::now() + super::AFTER_FAILURE;
+                return Ok(());
+            }
             evicted => evicted?,
         };
         statistics.count_links(&looked.links);

@@ -1,7 +1,7 @@
 //! All that goes wrong, changes or only looks like it in one scenario.
 
 use crate::fault::choose::Chooser;
-use crate::fault::{Fault, decoys, storm};
+use crate::fault::{Fault, Mechanism, decoys, storm};
 use crate::purpose::Purpose;
 use crate::random::{SECOND, stream};
 use crate::truth::{ChangeKind, FaultKind};
@@ -38,6 +38,9 @@ pub enum FaultChoice {
     /// One of each of these kinds, close to each other in time and in different parts of the topology. One for which
     /// the topology has no place is left out.
     Kinds(Vec<FaultKind>),
+    /// One of this kind that comes again and again, so many times in all, for a minute or two each. Of a kind that follows on
+    /// a change, or grows until something breaks, it comes once.
+    Recurring(FaultKind, u32),
 }
 
 /// A change, of a fault or of a decoy.
@@ -90,6 +93,9 @@ impl Plan {
         let mut rng = stream(world.key, 2);
         let kinds = kinds(&mut rng, choice);
         let mut plan = Chooser::new(world, &mut rng, period, rate).choose(&kinds);
+        if let FaultChoice::Recurring(_, times) = choice {
+            recur(&mut plan, &mut rng, *times, period);
+        }
         plan.faults.sort_by_key(|fault| fault.onset);
         let storms: Vec<ServiceIndex> = plan.faults.iter().filter_map(storm::service).collect();
         for &service in &storms {
@@ -116,6 +122,7 @@ fn kinds(rng: &mut impl Rng, choice: &FaultChoice) -> Vec<FaultKind> {
     match choice {
         FaultChoice::Quiet => Vec::new(),
         FaultChoice::Kinds(kinds) => kinds.clone(),
+        FaultChoice::Recurring(kind, _) => vec![*kind],
         FaultChoice::Random => {
             let count = match rng.random_range(0..20) {
                 0..3 => 0,
@@ -128,6 +135,29 @@ fn kinds(rng: &mut impl Rng, choice: &FaultChoice) -> Vec<FaultKind> {
             kinds[..count].to_vec()
         }
     }
+}
+
+/// How long a fault that comes again lasts each time.
+const RECURRING_NANOS: std::ops::Range<u64> = 60 * SECOND..120 * SECOND;
+
+/// Puts a fault that has no change and needs no time to build up at other times as well, each in a part of its own of the
+/// period.
+fn recur(plan: &mut Plan, rng: &mut impl Rng, times: u32, period: Period) {
+    let [fault] = &plan.faults[..] else { return };
+    if fault.change.is_some()
+        || matches!(fault.mechanism, Mechanism::Leak { .. } | Mechanism::Storm { .. } | Mechanism::Flag { .. })
+    {
+        return;
+    }
+    let fault = fault.clone();
+    // The first part stays quiet, as there has to be something to compare with.
+    let part = period.length() / u64::from(times + 1);
+    let again = (1..=u64::from(times)).map(|number| {
+        let length = rng.random_range(RECURRING_NANOS).min(part / 2);
+        let onset = period.start + number * part + rng.random_range(0..part - length);
+        Fault { onset, end: onset + length, ramp: 0, ..fault.clone() }
+    });
+    plan.faults = again.collect();
 }
 
 /// Faults of short scenarios are shorter: lengths are drawn for a scenario of this length.

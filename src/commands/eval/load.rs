@@ -24,6 +24,19 @@ const END: u64 = 1_790_000_000_000_000_000;
 const QUIET: i64 = 240_000_000_000;
 const BEFORE_QUIET: i64 = 360_000_000_000;
 
+/// Faults that come again and again: those that are over when their cause is.
+const RECURRING: [FaultKind; 6] = [
+    FaultKind::Latency,
+    FaultKind::Errors,
+    FaultKind::Cpu,
+    FaultKind::PoolExhaustion,
+    FaultKind::SlowDependency,
+    FaultKind::NoisyNeighbour,
+];
+/// How often each comes, in how many seconds.
+const TIMES: u32 = 10;
+const RECURRING_SECONDS: u64 = 5_400;
+
 /// Where telemetry comes from.
 pub(super) enum Source {
     Simulated { name: String, scenario: Box<Scenario> },
@@ -37,6 +50,15 @@ impl Source {
         let faults = kind.map_or(FaultChoice::Quiet, |kind| FaultChoice::Kinds(vec![kind]));
         let options = ScenarioOptions { faults, spans, ..ScenarioOptions::default() };
         let name = format!("simulated system {seed} ({})", kind.map_or("no fault", FaultKind::name));
+        Self::Simulated { name, scenario: Box::new(Scenario::new(purpose, seed, END, options)) }
+    }
+
+    /// A simulated system with a fault that comes again and again; seeds take turns at the kinds that can.
+    pub(super) fn recurring(purpose: Purpose, seed: u64, spans: usize) -> Self {
+        let kind = RECURRING[seed as usize % RECURRING.len()];
+        let (faults, duration_seconds) = (FaultChoice::Recurring(kind, TIMES), RECURRING_SECONDS);
+        let options = ScenarioOptions { faults, spans, duration_seconds, ..ScenarioOptions::default() };
+        let name = format!("simulated system {seed} ({} again and again)", kind.name());
         Self::Simulated { name, scenario: Box::new(Scenario::new(purpose, seed, END, options)) }
     }
 
@@ -97,6 +119,8 @@ pub(super) struct Telemetry {
     pub(super) name: String,
     pub(super) labels: Labels,
     /// First and last instant of a simulated system.
+    /// Pairs of caller and callee of a simulated system.
+    pub(super) calls: Vec<(String, String)>,
     period: Option<(i64, i64)>,
     alone: Alone,
     /// Removed when dropped.
@@ -117,10 +141,12 @@ impl Telemetry {
         config.exporters.hypertables.path = folder.path().join("data");
         let alone = pipeline::open_alone(&config).await?;
         let (sender, mut requests) = mpsc::channel::<Loading>(8);
+        let mut calls = Vec::new();
         let (labels, period, reading) = match source {
             Source::Simulated { scenario, .. } => {
                 let scenario = scenario.clone();
                 let truth = scenario.ground_truth();
+                calls.clone_from(&truth.calls);
                 let period = (truth.start_unix_nanos as i64, truth.end_unix_nanos as i64);
                 let labels = labels_of(&scenario);
                 (labels, Some(period), tokio::task::spawn_blocking(move || simulate(&scenario, &sender)))
@@ -139,7 +165,7 @@ impl Telemetry {
             }
         }
         reading.await??;
-        Ok(Self { name: source.name().to_owned(), labels, period, alone, _folder: folder })
+        Ok(Self { name: source.name().to_owned(), labels, calls, period, alone, _folder: folder })
     }
 
     pub(super) fn store(&self) -> &Store {

@@ -1,10 +1,12 @@
 //! What came out, for people and for programs.
 
 use super::judge::{Alone, Case, Named, Quiet, Share, reliability};
-use super::links::Links;
+use super::links::{JudgedLink, Links};
+use super::load::Telemetry;
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
-use whence_correlator::fit;
+use whence_correlator::{FoundLink, fit};
+use whence_schema::Relation;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -21,6 +23,9 @@ pub(super) struct Report {
     pub(super) alone: Vec<Alone>,
     /// By recording.
     pub(super) links: Vec<Links>,
+    /// Systems that were asked for links, in the order of asking.
+    pub(super) linked: Vec<String>,
+    pub(super) judged: Vec<JudgedLink>,
 }
 
 /// How often a group of faults was explained.
@@ -50,6 +55,48 @@ impl Report {
         let answers = self.cases.iter().filter_map(|case| of(&case.answers));
         let quiet = self.quiet.iter().filter_map(|quiet| of(&quiet.answers));
         answers.chain(quiet).map(|answer| (answer.evidence_share, answer.right)).collect()
+    }
+
+    /// Takes in the links of one system.
+    pub(super) fn judge_links(&mut self, telemetry: &Telemetry, links: &[FoundLink]) {
+        let judged = |link| JudgedLink::new(&telemetry.name, link, &telemetry.labels, &telemetry.calls);
+        self.judged.extend(links.iter().map(judged));
+        self.linked.push(telemetry.name.clone());
+    }
+
+    /// Systems that were asked for links.
+    pub(super) fn systems_of_links(&self) -> usize {
+        self.linked.len()
+    }
+
+    /// Score and rightness of every link of a relation.
+    pub(super) fn answers_of_links(&self, relation: Relation) -> Vec<(f64, bool)> {
+        self.links_among(relation, |_| true)
+    }
+
+    fn links_among(&self, relation: Relation, of: impl Fn(&str) -> bool) -> Vec<(f64, bool)> {
+        let links = self.judged.iter().filter(|link| link.relation == relation && of(&link.source));
+        links.map(|link| (link.score, link.right)).collect()
+    }
+
+    /// Brier score and calibration error of links of a relation, those of each half of the systems by a curve that was
+    /// fitted to the other half; none without links in both. Every other pair of systems is of the first half, so that
+    /// all kinds of faults are in both.
+    pub(super) fn cross_validated_links(&self, relation: Relation) -> Option<(f64, f64)> {
+        let half = |odd: usize| {
+            let of_half = self.linked.iter().enumerate().filter(|(number, _)| number / 2 % 2 == odd);
+            let sources: HashSet<&str> = of_half.map(|(_, source)| source.as_str()).collect();
+            self.links_among(relation, |source| sources.contains(source))
+        };
+        let halves = [half(0), half(1)];
+        if halves.iter().any(Vec::is_empty) {
+            return None;
+        }
+        let by = |fitted: &[(f64, bool)], others: &[(f64, bool)]| {
+            let curve = fit(1, fitted);
+            others.iter().map(|(score, right)| (curve.at(*score), *right)).collect::<Vec<_>>()
+        };
+        reliability(&[by(&halves[0], &halves[1]), by(&halves[1], &halves[0])].concat())
     }
 
     /// Brier score and calibration error of first answers when the confidence of one half of the systems is fitted to the
@@ -277,7 +324,7 @@ mod tests {
             harmless: 3,
             harmless_with_links: 0,
         };
-        let report = Report { cases, quiet, alone: vec![alone], links: vec![links] };
+        let report = Report { cases, quiet, alone: vec![alone], links: vec![links], ..Report::default() };
         let table = report.table();
         for expected in [
             "cpu                     2    50.0% (9.5 to 90.5)   100.0% (34.2 to 100.0)",

@@ -54,7 +54,7 @@ fn what_follows_in_every_hour_is_found_over_a_day_and_its_effects_of_the_last_ho
 #[test]
 fn only_the_last_day_counts_and_order_that_is_a_coins_is_no_link() {
     let old = [following(0..8), (8..7 + DAY + 1).map(|number| hour(number, &[], &[])).collect()].concat();
-    assert_eq!(followed_in(&old).tests, 0, "of a day ago there is less than five onsets left");
+    assert_eq!(followed_in(&old).tests, 0, "they are of a day ago");
     let tossed = (0..20).map(|number| {
         let at = second(number);
         hour(number, &[at + if number % 2 == 0 { 3 } else { -3 }], &[at])

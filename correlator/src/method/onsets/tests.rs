@@ -35,6 +35,7 @@ impl System {
                 duration_ns,
                 failed,
                 peer: None,
+                version: 0,
             };
             seen.spans.push(span(1, 0, 0, start, own + 2 * MILLISECOND));
             seen.spans.push(span(2, 1, 1, start + 1_000_000, own));

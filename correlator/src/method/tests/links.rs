@@ -44,7 +44,7 @@ fn failures_that_keep_coming_lead_from_the_callee_to_its_caller() {
             assert!((start * SECOND..(start + 1) * SECOND).contains(&link.effect.time.0), "{link:?}");
             assert!(link.effect.time < link.cause.time, "the caller's span began first");
             assert!((1..SECOND / 10).contains(&link.lag_nanos), "and failed after the callee's: {link:?}");
-            assert_eq!((link.support, link.of, link.confidence), (6, 6, 7.0 / 8.0));
+            assert_eq!((link.support, link.of, link.score), (6, 6, 7.0 / 8.0));
             let test = link.test.unwrap();
             assert!(test.p <= test.q && test.q <= 0.05 && test.direction_p == 1.0 / 64.0, "{test:?}");
         }
@@ -105,7 +105,7 @@ fn a_change_leads_to_what_is_different_after_it_and_decoys_lead_to_nothing() {
         assert_eq!((link.cause.event, link.relation, link.kinds.1), (EventId(3), Relation::Change, "latency"));
         assert_eq!(link.effect.asset, ORDERS);
         assert!((10 * SECOND..13 * SECOND).contains(&link.lag_nanos), "{link:?}");
-        assert!(link.strength > 0.8 && link.confidence > 0.8 && link.test.is_none(), "{link:?}");
+        assert!(link.strength > 0.8 && link.score > 0.8 && link.test.is_none(), "{link:?}");
     }
     assert_eq!(links_from(&system, WINDOW.0), found, "the effects are of this time, though the change was before");
     assert_eq!(links_from(&system, WINDOW.0 + 60), [], "the first effect was before this time");
@@ -129,4 +129,73 @@ fn no_change_of_a_quiet_system_leads_to_anything() {
         change(&mut system, u128::from(number as u64) + 1, number as u32 % 4, 300 + 70 * number);
     }
     assert_eq!(links_from(&system, 0), []);
+}
+
+/// Part of the requests, one in so many, is served by a new version of orders from the beginning of the window on, and the
+/// change is noted; what the new version does to each of its requests, by number.
+fn canary(system: &mut System, one_in: u128, does: impl Fn(u128, &mut SpanSeen)) {
+    let (mut request, mut number, mut is_new) = (0, 0, false);
+    for span in &mut system.seen.spans {
+        // The first span of each request is the server's of web.
+        if span.asset == WEB && span.kind == SpanKind::Server {
+            request += 1;
+            is_new = span.start.0 >= WINDOW.0 * SECOND && request % one_in == 0;
+            number += u128::from(is_new);
+        }
+        if span.asset == ORDERS {
+            span.version = if is_new { 2 } else { 1 };
+        }
+        if is_new && span.asset != STOCK {
+            does(number, span);
+        }
+    }
+    change(system, 1, ORDERS, WINDOW.0);
+}
+
+#[test]
+fn a_new_version_that_fails_more_often_than_the_old_one_beside_it_is_linked_with_its_first_failure() {
+    // One request in eight is the new version's, and one in six of those fails: two in a hundred of all.
+    let mut system = System::new(|_| Wrong::Nothing);
+    canary(&mut system, 8, |number, span| span.failed |= number % 6 == 0);
+    let found = links_from(&system, 0);
+    let [link] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!((link.contrast, link.kinds, link.cause.event), (Some("versions"), ("change", "errors"), EventId(1)));
+    let first =
+        system.seen.spans.iter().filter(|span| span.version == 2 && span.failed).map(SpanSeen::id).next().unwrap();
+    assert_eq!((link.effect.event, link.effect.asset), (first, ORDERS));
+    assert!((0.1..0.25).contains(&link.strength) && link.support < link.of && link.score > 0.9, "{link:?}");
+}
+
+#[test]
+fn a_new_version_that_is_slower_than_the_old_one_beside_it_is_linked_also_while_all_are_slow() {
+    let wait = |_, span: &mut SpanSeen| span.duration_ns += 40 * MILLISECOND;
+    for wrong in [Wrong::Nothing, Wrong::SlowDatabase] {
+        let mut system = System::new(then(wrong));
+        canary(&mut system, 8, wait);
+        let found = links_from(&system, 0);
+        let versions: Vec<&Link> = found.iter().filter(|link| link.contrast == Some("versions")).collect();
+        assert_eq!(versions.iter().map(|link| link.kinds.1).collect::<Vec<_>>(), ["latency"], "{found:#?}");
+        assert!(versions[0].strength > 0.5, "{found:#?}");
+    }
+}
+
+#[test]
+fn a_new_version_that_does_as_the_old_one_is_not_blamed_whatever_others_do() {
+    for wrong in [Wrong::Nothing, Wrong::FailedStock, Wrong::SlowDatabase, Wrong::SlowOrders, Wrong::SlowWebAndOrders] {
+        let mut system = System::new(then(wrong));
+        canary(&mut system, 4, |_, _| {});
+        let kinds: Vec<_> = links_from(&system, 0).iter().map(|link| (link.contrast, link.kinds.1)).collect();
+        assert_eq!(kinds, [], "both versions are slow, or fail, alike");
+    }
+}
+
+#[test]
+fn a_version_that_takes_over_at_once_is_compared_with_the_time_before() {
+    let mut system = System::new(then(Wrong::SlowOrders));
+    for span in system.seen.spans.iter_mut().filter(|span| span.asset == ORDERS) {
+        span.version = if span.start.0 >= WINDOW.0 * SECOND { 2 } else { 1 };
+    }
+    change(&mut system, 1, ORDERS, WINDOW.0);
+    let found = links_from(&system, 0);
+    assert!(!found.is_empty() && found.iter().all(|link| link.contrast == Some("before")), "{found:#?}");
 }
