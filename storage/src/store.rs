@@ -312,7 +312,8 @@ impl Store {
     }
 
     /// Adds links (stored columns of `correlations`). Only the reader of the tail calls it, between two items: links are
-    /// derived, and replaying the tail makes them again.
+    /// derived, and replaying the tail makes them again. Links of hours, which follow from no record, come at any time:
+    /// they are put beside their hour first, see [`put_onset_hour`](Self::put_onset_hour).
     ///
     /// # Errors
     ///

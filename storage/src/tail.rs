@@ -10,7 +10,7 @@ use whence_schema::{ExemplarLink, Table, TenantId};
 /// What was appended, in log order.
 ///
 /// Links of records up to a [`TailItem::Seal`] and links of later ones must not end up in one commit. So the reader of
-/// the tail is also the one that appends correlations, and asking for the item behind a seal is what closes the
+/// the tail is also the one that appends correlations which follow from records, and asking for the item behind a seal is what closes the
 /// correlations that belong before it.
 #[derive(Debug)]
 pub struct Tail {

@@ -46,7 +46,7 @@ fn events() -> Vec<EventRow> {
         start: at(DEPLOYED),
         span: 0,
         trace: 0,
-        ..log(0, 9, 1)
+        ..log(0, 1 << 40, 1)
     });
     events
 }
