@@ -248,7 +248,8 @@ fn concurrent_faults_overlap_and_are_in_different_parts() {
 #[test]
 fn a_fault_that_comes_again_is_the_same_one_at_times_that_lie_apart() {
     for kind in [FaultKind::Errors, FaultKind::Cpu, FaultKind::SlowDependency] {
-        let options = ScenarioOptions { duration_seconds: 5_400, ..small(FaultChoice::Recurring(kind, 10)) };
+        let faults = FaultChoice::Recurring(kind, 10);
+        let options = ScenarioOptions { duration_seconds: 5_400, faults, ..ScenarioOptions::default() };
         let scenario = Scenario::new(Purpose::Calibration, 3, END, options);
         let faults = &scenario.ground_truth().faults;
         assert_eq!(faults.len(), 10, "{kind:?}");
@@ -258,7 +259,8 @@ fn a_fault_that_comes_again_is_the_same_one_at_times_that_lie_apart() {
         }
         assert!(faults[0].onset_unix_nanos - scenario.ground_truth().start_unix_nanos >= 490 * SECOND, "{kind:?}");
     }
-    let options = small(FaultChoice::Recurring(FaultKind::BadDeployment, 10));
+    let faults = FaultChoice::Recurring(FaultKind::BadDeployment, 10);
+    let options = ScenarioOptions { faults, ..ScenarioOptions::default() };
     assert_eq!(Scenario::new(Purpose::Calibration, 3, END, options).ground_truth().faults.len(), 1);
 }
 
