@@ -1,11 +1,13 @@
 //! Partial results of chunks, from the cache or worked out now.
 
+use super::hour_rows::compact;
 use super::hours;
-use super::levels::{Level, Partial, PartialCache, PartialKey, bytes_of};
+use super::levels::{Level, PartialCache, PartialKey, bytes_of};
 use crate::leaf::leaf;
+use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -28,18 +30,8 @@ pub(super) struct ChunkPartial {
     pub(super) key: PartialKey,
     pub(super) rows: u64,
     pub(super) plan: Arc<dyn ExecutionPlan>,
-    /// Only these hours of what is kept, which has the hour as its first column.
+    /// Of these hours, each of which is kept by itself. The plan has the hour as its first column.
     pub(super) hours: Option<Range<i64>>,
-}
-
-impl ChunkPartial {
-    /// What of the partial result is wanted.
-    fn wanted(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-        match &self.hours {
-            Some(hours) => hours::select(batch, hours, schema),
-            None => Ok(batch.clone()),
-        }
-    }
 }
 
 /// Partial results of whole chunks.
@@ -121,20 +113,12 @@ impl ExecutionPlan for ChunkPartialsExec {
         let batches = stream::iter(chunks).then(move |chunk| {
             let (cache, schema, context, counters) = (cache.clone(), schema.clone(), context.clone(), counters.clone());
             async move {
-                let rows = match cache.get(&chunk.key, &chunk.plan.schema()).await {
-                    Some((partial, level)) => {
-                        match level {
-                            Level::Memory => counters.from_memory.add(1),
-                            Level::Redis => counters.from_redis.add(1),
-                        }
-                        kept(&partial)
-                    }
-                    None => {
-                        counters.computed.add(1);
-                        compute(&chunk, &cache, context, &counters).await?
-                    }
-                };
-                Ok::<_, DataFusionError>(rows.map(move |batch| chunk.wanted(&batch?, &schema)))
+                let wanted = Wanted { chunk: &chunk, cache: &cache, schema: &schema, counters: &counters };
+                if let Some(kept) = wanted.kept().await? {
+                    return Ok(kept);
+                }
+                counters.computed.add(1);
+                wanted.compute(context).await
             }
         });
         let batches = batches.try_flatten();
@@ -155,34 +139,77 @@ impl ExecutionPlan for ChunkPartialsExec {
     }
 }
 
-fn kept(partial: &Partial) -> SendableBatches {
-    let batches: Vec<_> = partial.iter().cloned().map(Ok).collect();
-    stream::iter(batches).boxed()
+fn streamed(batches: Vec<RecordBatch>) -> SendableBatches {
+    stream::iter(batches.into_iter().map(Ok)).boxed()
 }
 
 type SendableBatches = stream::BoxStream<'static, Result<RecordBatch>>;
 
-/// Works one chunk out. What turns out too large to keep flows on as it comes.
-async fn compute(
-    chunk: &ChunkPartial,
-    cache: &PartialCache,
-    context: Arc<TaskContext>,
-    counters: &Counters,
-) -> Result<SendableBatches> {
-    debug_assert_eq!(chunk.plan.output_partitioning().partition_count(), 1);
-    let mut input = execute_stream(Arc::clone(&chunk.plan), context)?;
-    let mut batches = Vec::new();
-    let mut rows = 0;
-    while let Some(batch) = input.try_next().await? {
-        rows += batch.num_rows() as u64;
-        batches.push(batch);
-        if bytes_of(&batches) > cache.most_bytes() || rows > chunk.rows / LEAST_REDUCTION + 1 {
-            counters.too_large.add(1);
-            cache.put_too_large(chunk.key.clone());
-            return Ok(stream::iter(batches.into_iter().map(Ok)).chain(input).boxed());
+/// The partial result of one chunk, while it is looked for.
+struct Wanted<'a> {
+    chunk: &'a ChunkPartial,
+    cache: &'a PartialCache,
+    schema: &'a SchemaRef,
+    counters: &'a Counters,
+}
+
+impl Wanted<'_> {
+    /// What is kept, if that is all of it.
+    async fn kept(&self) -> Result<Option<SendableBatches>> {
+        let (keys, schema) = match &self.chunk.hours {
+            None => (vec![self.chunk.key.clone()], self.chunk.plan.schema()),
+            Some(hours) => (hours.clone().map(|hour| self.chunk.key.of_hour(hour)).collect(), self.schema.clone()),
+        };
+        let (mut batches, mut farthest) = (Vec::new(), Level::Memory);
+        for key in &keys {
+            let Some((partial, level)) = self.cache.get(key, &schema).await else { return Ok(None) };
+            batches.extend(partial.iter().cloned());
+            farthest = if level == Level::Redis { level } else { farthest };
         }
+        match farthest {
+            Level::Memory => self.counters.from_memory.add(1),
+            Level::Redis => self.counters.from_redis.add(1),
+        }
+        // Each step of a plan takes its time for each batch.
+        if keys.len() > 1 {
+            batches = vec![concat_batches(&schema, &batches)?];
+        }
+        Ok(Some(streamed(batches)))
     }
-    let partial = Arc::new(batches);
-    cache.put(chunk.key.clone(), partial.clone());
-    Ok(kept(&partial))
+
+    /// Works it out, and keeps it. What turns out too large to keep flows on as it comes.
+    async fn compute(&self, context: Arc<TaskContext>) -> Result<SendableBatches> {
+        let chunk = self.chunk;
+        debug_assert_eq!(chunk.plan.output_partitioning().partition_count(), 1);
+        let mut input = execute_stream(Arc::clone(&chunk.plan), context)?;
+        let mut batches = Vec::new();
+        let mut rows = 0;
+        while let Some(batch) = input.try_next().await? {
+            rows += batch.num_rows() as u64;
+            batches.push(batch);
+            if bytes_of(&batches) > self.cache.most_bytes() || rows > chunk.rows / LEAST_REDUCTION + 1 {
+                self.counters.too_large.add(1);
+                self.cache.put_too_large(chunk.key.clone());
+                let all = streamed(batches).chain(input);
+                if chunk.hours.is_none() {
+                    return Ok(all.boxed());
+                }
+                let schema = self.schema.clone();
+                return Ok(all.map(move |batch| hours::without(&batch?, &schema)).boxed());
+            }
+        }
+        let Some(hours) = &chunk.hours else {
+            self.cache.put(chunk.key.clone(), Arc::new(batches.clone()));
+            return Ok(streamed(batches));
+        };
+        let mut all = Vec::new();
+        for hour in hours.clone() {
+            let of_hour =
+                batches.iter().map(|batch| hours::select(batch, hour, self.schema)).collect::<Result<Vec<_>>>()?;
+            let of_hour = compact(&concat_batches(self.schema, &of_hour)?)?;
+            self.cache.put(chunk.key.of_hour(hour), Arc::new(vec![of_hour.clone()]));
+            all.push(of_hour);
+        }
+        Ok(streamed(all))
+    }
 }

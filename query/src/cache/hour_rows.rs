@@ -123,6 +123,7 @@ async fn read_hour(
 pub(super) fn compact(batch: &RecordBatch) -> Result<RecordBatch> {
     let columns = batch.columns().iter().map(|column| match column.data_type() {
         DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()) as ArrayRef,
         _ => Arc::clone(column),
     });
     Ok(RecordBatch::try_new(batch.schema(), columns.collect())?)

@@ -19,8 +19,17 @@ use whence_storage::Chunk;
 /// Name of the column.
 pub(super) const HOUR: &str = "__hour";
 const MICROS: i64 = 3_600_000_000;
-/// Of a chunk's hours, one in so many must be whole within the bounds: working out all of them is for later readers.
-const LEAST_SHARE: i64 = 4;
+/// Rows of a chunk up to which hours are kept of which time bounds take a part, though they take none whole.
+const FEW_ROWS: u64 = 262_144;
+
+/// How time bounds cut a chunk.
+#[derive(Debug, PartialEq)]
+pub(super) struct Cut {
+    /// Hours in which all rows satisfy them.
+    pub(super) whole: Range<i64>,
+    /// Hours in which some do.
+    pub(super) parts: Vec<i64>,
+}
 
 /// Earliest and latest time of a chunk in microseconds. Its times are those of rows before they were cut to
 /// microseconds: one of grace.
@@ -28,34 +37,23 @@ pub(super) fn ends(chunk: &Chunk) -> [i64; 2] {
     [chunk.min_time.0.div_euclid(1_000) - 1, chunk.max_time.0.div_euclid(1_000) + 1]
 }
 
-/// The hours of the chunk in which all rows satisfy the time bounds; `None` when they are too few to be of use.
-pub(super) fn whole_within(chunk: &Chunk, bounds: &[&Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Option<Range<i64>> {
+/// How time bounds cut the chunk; `None` when its hours are of no use.
+pub(super) fn cut(chunk: &Chunk, bounds: &[&Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Option<Cut> {
     let [first, last] = ends(chunk).map(|micros| micros.div_euclid(MICROS));
     // Division rounds towards zero below.
-    if first < 0 || last - first < LEAST_SHARE {
+    if first < 0 {
         return None;
     }
     let ends = (first..=last).flat_map(|hour| [hour * MICROS, (hour + 1) * MICROS - 1]).collect();
     let at_ends = satisfied_at(ends, bounds, schema)?;
-    let whole = |hour: &i64| at_ends.chunks(2).nth((hour - first) as usize) == Some([true, true].as_slice());
-    let begin = (first..=last).find(whole)?;
+    let satisfied = |hour: i64| at_ends.chunks(2).nth((hour - first) as usize).unwrap_or_default();
+    let whole = |hour: &i64| satisfied(*hour).iter().all(|holds| *holds);
+    let begin = (first..=last).find(whole).unwrap_or(first);
     let end = (begin..=last).find(|hour| !whole(hour)).unwrap_or(last + 1);
-    ((end - begin) * LEAST_SHARE >= last - first).then_some(begin..end)
-}
-
-/// The hours next to these in which some rows of the chunk can satisfy the time bounds.
-pub(super) fn next_to(
-    hours: &Range<i64>,
-    chunk: &Chunk,
-    bounds: &[&Arc<dyn PhysicalExpr>],
-    schema: &SchemaRef,
-) -> Vec<i64> {
-    let [first, last] = ends(chunk).map(|micros| micros.div_euclid(MICROS));
-    // What holds anywhere in such an hour holds where it meets the others.
-    let meets = [(hours.start - 1, hours.start * MICROS - 1), (hours.end, hours.end * MICROS)];
-    let holds = satisfied_at(meets.map(|(_, time)| time).to_vec(), bounds, schema).unwrap_or_else(|| vec![true; 2]);
-    let hours = meets.into_iter().zip(holds).filter(|(_, holds)| *holds).map(|((hour, _), _)| hour);
-    hours.filter(|hour| (first..=last).contains(hour)).collect()
+    // Bounds hold from one time to another, so an hour that they take a part of they take an end of, or no other hour.
+    let parts = (first..=last).filter(|hour| !whole(hour) && satisfied(*hour).contains(&true)).collect::<Vec<_>>();
+    let of_use = begin < end || !parts.is_empty() && chunk.rows <= FEW_ROWS;
+    of_use.then_some(Cut { whole: begin..end, parts })
 }
 
 /// The time of a stored row.
@@ -76,10 +74,10 @@ pub(super) fn outside(hours: &Range<i64>, schema: &SchemaRef) -> Result<Arc<dyn 
     Ok(Arc::new(BinaryExpr::new(before, Operator::Or, compare(schema, Operator::GtEq, hours.end)?)))
 }
 
-/// Holds for stored rows of the hour.
-pub(super) fn inside(hour: i64, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
-    let from = compare(schema, Operator::GtEq, hour)?;
-    Ok(Arc::new(BinaryExpr::new(from, Operator::And, compare(schema, Operator::Lt, hour + 1)?)))
+/// Holds for stored rows of the hours.
+pub(super) fn inside(hours: &Range<i64>, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+    let from = compare(schema, Operator::GtEq, hours.start)?;
+    Ok(Arc::new(BinaryExpr::new(from, Operator::And, compare(schema, Operator::Lt, hours.end)?)))
 }
 
 /// A comparison of the time of a stored row with the start of an hour.
@@ -92,10 +90,15 @@ fn compare(schema: &SchemaRef, op: Operator, hour: i64) -> Result<Arc<dyn Physic
     Ok(Arc::new(BinaryExpr::new(time(schema)?, op, Arc::new(start))))
 }
 
-/// The rows of these hours, without the hour, which is the first column.
-pub(super) fn select(batch: &RecordBatch, hours: &Range<i64>, schema: &SchemaRef) -> Result<RecordBatch> {
+/// The rows of one hour, without the hour, which is the first column.
+pub(super) fn select(batch: &RecordBatch, hour: i64, schema: &SchemaRef) -> Result<RecordBatch> {
     let of = batch.column(0).as_primitive::<Int64Type>();
-    let within: BooleanArray = of.iter().map(|hour| hour.map(|hour| hours.contains(&hour))).collect();
+    let within: BooleanArray = of.iter().map(|of| of.map(|of| of == hour)).collect();
     let rows = filter_record_batch(batch, &within)?;
     Ok(RecordBatch::try_new(schema.clone(), rows.columns()[1..].to_vec())?)
+}
+
+/// All rows, without the hour, which is the first column.
+pub(super) fn without(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    Ok(RecordBatch::try_new(schema.clone(), batch.columns()[1..].to_vec())?)
 }

@@ -31,6 +31,12 @@ impl PartialKey {
     pub(crate) fn new(tenant: &TenantId, chunk: &str, computation: &str) -> Self {
         Self { tenant: tenant.clone(), chunk: chunk.into(), computation: xxh3_128(computation.as_bytes()) }
     }
+
+    /// Of one hour of the chunk, counted from 1970.
+    pub(super) fn of_hour(&self, hour: i64) -> Self {
+        let computation = xxh3_128(&[&self.computation.to_be_bytes()[..], &hour.to_be_bytes()[..]].concat());
+        Self { computation, ..self.clone() }
+    }
 }
 
 /// Partial results: what an aggregation hands to its last step.

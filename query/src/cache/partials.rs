@@ -58,14 +58,14 @@ impl KeepPartials {
         let by_hour = |cut: &CutChunk| cut.scanned.key(&format!("{computation} by hour of {}", cut.signature));
         let keeps_hours = Some(&self.0).filter(|_| !aggregate.group_expr().has_grouping_set());
         let mut parts = split(aggregate.input(), keeps_hours)?;
-        // All hours of a chunk are worked out for those who come later; where they cannot be kept, that is for nothing.
+        // Groups told apart by the hour are more of them; where they cannot be kept, that is for nothing.
         if parts.cut.iter().any(|cut| self.0.is_too_large(&by_hour(cut))) {
             parts = split(aggregate.input(), None)?;
         }
-        let Split { rest, chunks, cut } = parts;
-        if chunks.is_empty() && cut.is_empty() {
+        if parts.is_nothing() {
             return Ok(None);
         }
+        let Split { rest, chunks, cut, .. } = parts;
         let mut parts = Vec::new();
         for whole in chunks {
             let key = whole.scanned.key(&format!("{computation} of {}", whole.signature));
@@ -77,11 +77,18 @@ impl KeepPartials {
             let plan = first_step(aggregate, hours_and(aggregate.group_expr(), &cut.plan), cut.plan)?;
             parts.push(ChunkPartial { key, rows: cut.scanned.chunk.rows, plan, hours: Some(cut.hours) });
         }
-        let kept: Arc<dyn ExecutionPlan> =
-            Arc::new(ChunkPartialsExec::new(parts, partial_schema(aggregate)?, partitions, self.0.clone()));
+        let rest = rest.map(|rest| first_step(aggregate, aggregate.group_expr().clone(), rest)).transpose()?;
         let all = match rest {
-            Some(rest) => UnionExec::try_new(vec![first_step(aggregate, aggregate.group_expr().clone(), rest)?, kept])?,
-            None => kept,
+            Some(rest) if parts.is_empty() => rest,
+            rest => {
+                let schema = partial_schema(aggregate)?;
+                let kept = Arc::new(ChunkPartialsExec::new(parts, schema, partitions, self.0.clone()));
+                let kept: Arc<dyn ExecutionPlan> = kept;
+                match rest {
+                    Some(rest) => UnionExec::try_new(vec![rest, kept])?,
+                    None => kept,
+                }
+            }
         };
         // What stood here had one partition, and what takes its rows may count on that.
         let one = aggregate.input().output_partitioning().partition_count() == 1;

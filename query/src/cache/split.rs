@@ -36,7 +36,7 @@ pub(super) const TIMESTAMP: &str = "timestamp";
 const TIME: &str = "__time";
 
 /// Changes with every change of what a partial result is.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a file of a scan is, put there by the table.
 #[derive(Debug, Clone)]
@@ -62,12 +62,12 @@ pub(super) struct WholeChunk {
     pub(super) signature: String,
 }
 
-/// A chunk that time bounds cut. Its hours are told apart, so that those whole within the bounds can be taken from what is
-/// kept of all of them; the others are part of the rest.
+/// A chunk that time bounds cut. Hours that are whole within the bounds are kept one by one, so that bounds that move find
+/// most of them; the others are part of the rest.
 #[derive(Debug)]
 pub(super) struct CutChunk {
     pub(super) scanned: ScannedChunk,
-    /// All of the chunk, with the hour as the last column.
+    /// The hours of the chunk, with the hour as the last column.
     pub(super) plan: Arc<dyn ExecutionPlan>,
     pub(super) signature: String,
     pub(super) hours: Range<i64>,
@@ -80,11 +80,18 @@ pub(super) struct Split {
     pub(super) rest: Option<Arc<dyn ExecutionPlan>>,
     pub(super) chunks: Vec<WholeChunk>,
     pub(super) cut: Vec<CutChunk>,
+    /// True when rows of hours are kept in `rest`.
+    pub(super) keeps_rows: bool,
 }
 
 impl Split {
     fn nothing_of(plan: &Arc<dyn ExecutionPlan>) -> Self {
-        Self { rest: Some(Arc::clone(plan)), chunks: Vec::new(), cut: Vec::new() }
+        Self { rest: Some(Arc::clone(plan)), chunks: Vec::new(), cut: Vec::new(), keeps_rows: false }
+    }
+
+    /// True when nothing of it is kept.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.chunks.is_empty() && self.cut.is_empty() && !self.keeps_rows
     }
 
     /// Puts `node` on top of every part.
@@ -99,7 +106,7 @@ impl Split {
             let signature = format!("{signature} of {}", part.signature);
             Ok(WholeChunk { plan: on_top(part.plan)?, signature, ..part })
         });
-        Ok(Self { chunks: chunks.collect::<Result<_>>()?, cut, rest: self.rest.map(on_top).transpose()? })
+        Ok(Self { chunks: chunks.collect::<Result<_>>()?, cut, rest: self.rest.map(on_top).transpose()?, ..self })
     }
 }
 
@@ -144,14 +151,16 @@ pub(super) fn split(plan: &Arc<dyn ExecutionPlan>, by_hour: Option<&Arc<PartialC
 
 fn split_union(union: &UnionExec, by_hour: Option<&Arc<PartialCache>>) -> Result<Split> {
     let (mut rests, mut chunks, mut cut) = (Vec::new(), Vec::new(), Vec::new());
+    let mut keeps_rows = false;
     for input in union.children() {
         let part = split(input, by_hour)?;
+        keeps_rows |= part.keeps_rows;
         rests.extend(part.rest);
         chunks.extend(part.chunks);
         cut.extend(part.cut);
     }
     let rest = if rests.len() > 1 { Some(UnionExec::try_new(rests)?) } else { rests.pop() };
-    Ok(Split { rest, chunks, cut })
+    Ok(Split { rest, chunks, cut, keeps_rows })
 }
 
 fn split_scan(
@@ -185,6 +194,7 @@ fn split_scan(
     let mut edges = vec![FileGroup::default(); config.file_groups.len()];
     let mut seen: Vec<*const Chunk> = Vec::new();
     let (mut chunks, mut cut, mut remains) = (Vec::new(), Vec::new(), Vec::new());
+    let mut keeps_rows = false;
     for (group, files) in config.file_groups.iter().enumerate() {
         for file in files.iter() {
             let Some(scanned) = file.extension::<ScannedChunk>() else {
@@ -194,7 +204,7 @@ fn split_scan(
             let whole = is_within(&scanned.chunk, &about_time, &schema);
             let hours = by_hour
                 .filter(|_| !whole)
-                .and_then(|cache| Some((hours::whole_within(&scanned.chunk, &about_time, &schema)?, cache)));
+                .and_then(|cache| Some((hours::cut(&scanned.chunk, &about_time, &schema)?, cache)));
             if !whole && hours.is_none() {
                 edges[group].push(file.clone());
                 continue;
@@ -209,7 +219,11 @@ fn split_scan(
                 None => chunks.push(WholeChunk { scanned, plan: scan.whole(file), signature }),
                 Some((hours, cache)) => {
                     remains.extend(scan.outside(file, &scanned, &hours, &described, cache)?);
-                    cut.push(CutChunk { scanned, plan: scan.by_hour(file)?, signature, hours });
+                    keeps_rows |= !hours.parts.is_empty();
+                    if !hours.whole.is_empty() {
+                        let (plan, hours) = (scan.by_hour(file, &hours.whole)?, hours.whole);
+                        cut.push(CutChunk { scanned, plan, signature, hours });
+                    }
                 }
             }
         }
@@ -224,7 +238,7 @@ fn split_scan(
         remains.push(Arc::new(EmptyExec::new(plan.schema())));
     }
     let rest = if remains.len() > 1 { Some(UnionExec::try_new(remains)?) } else { remains.pop() };
-    Ok(Split { rest, chunks, cut })
+    Ok(Split { rest, chunks, cut, keeps_rows })
 }
 
 /// A scan of chunks, to be made into scans of one of them.
@@ -252,27 +266,27 @@ impl Scan<'_> {
         self.of(self.source.with_predicate(conjunction(self.others.iter().map(|part| Arc::clone(part)))), file)
     }
 
-    /// The rows within the time bounds that are not in these hours: they are in the hours next to them.
+    /// The rows within the time bounds that are not in hours whole within them.
     fn outside(
         &self,
         file: &PartitionedFile,
         scanned: &ScannedChunk,
-        hours: &Range<i64>,
+        cut: &hours::Cut,
         described: &str,
         cache: &Arc<PartialCache>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let schema = self.source.table_schema().file_schema();
         let mut kept: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-        for hour in hours::next_to(hours, &scanned.chunk, self.about_time, schema) {
+        for &hour in &cut.parts {
             let key = scanned.key(&format!("rows of hour {hour} of {described}"));
             if cache.is_too_large(&key) {
-                let outside = hours::outside(hours, schema)?;
+                let outside = if cut.whole.is_empty() { None } else { Some(hours::outside(&cut.whole, schema)?) };
                 let conditions = self.others.iter().chain(self.about_time).map(|part| Arc::clone(part));
-                let predicate = conjunction(conditions.chain([outside]));
+                let predicate = conjunction(conditions.chain(outside));
                 return Ok(vec![self.of(self.source.with_predicate(predicate), file)]);
             }
             let time = ProjectionExpr { expr: hours::time(schema)?, alias: TIME.to_owned() };
-            let all = self.with_column(time, Some(hours::inside(hour, schema)?), file)?;
+            let all = self.with_column(time, hours::inside(&(hour..hour + 1), schema)?, file)?;
             let columns: Vec<_> = all.schema().fields().iter().cloned().collect();
             let Some((_, columns)) = columns.split_last() else { return internal_err!("a scan without columns") };
             let bounds = on_last_column(conjunction(self.about_time.iter().map(|part| Arc::clone(part))), columns)?;
@@ -282,19 +296,20 @@ impl Scan<'_> {
         Ok(kept)
     }
 
-    /// All of the file, with the hour as the last column.
-    fn by_hour(&self, file: &PartitionedFile) -> Result<Arc<dyn ExecutionPlan>> {
-        self.with_column(hours::column(self.source.table_schema().file_schema())?, None, file)
+    /// The hours of the file, with the hour as the last column.
+    fn by_hour(&self, file: &PartitionedFile, hours: &Range<i64>) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = self.source.table_schema().file_schema();
+        self.with_column(hours::column(schema)?, hours::inside(hours, schema)?, file)
     }
 
-    /// All of the file, or what satisfies a condition, with one more column.
+    /// What of the file satisfies a condition, with one more column.
     fn with_column(
         &self,
         column: ProjectionExpr,
-        condition: Option<Arc<dyn PhysicalExpr>>,
+        condition: Arc<dyn PhysicalExpr>,
         file: &PartitionedFile,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let conditions = self.others.iter().map(|part| Arc::clone(part)).chain(condition);
+        let conditions = self.others.iter().map(|part| Arc::clone(part)).chain([condition]);
         let mut source = ParquetSource::new(self.source.table_schema().clone())
             .with_table_parquet_options(self.source.table_parquet_options().clone())
             .with_predicate(conjunction(conditions));
