@@ -4,7 +4,7 @@
 
 use crate::cache::levels::PartialCache;
 use crate::cache::newest::NewestExec;
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
@@ -13,19 +13,16 @@ use datafusion::datasource::physical_plan::ParquetSource;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, DynamicFilterPhysicalExpr, Literal};
-use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions, reset_plan_states};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, execute_stream,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, execute_stream};
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, TryStreamExt, stream};
 use std::fmt;
@@ -38,6 +35,8 @@ const TIMESTAMP: &str = "timestamp";
 const MOST_ROWS: usize = 10_000;
 /// Columns asked for from which on it pays.
 const LEAST_COLUMNS: usize = 6;
+/// Times that are held before those that cannot be among the first are dropped.
+const LEAST_ROOM: usize = 8_192;
 
 /// Puts a [`TimesFirstExec`] above such sorts; with a cache, a [`NewestExec`] that keeps what it finds.
 #[derive(Debug, Default)]
@@ -81,9 +80,9 @@ fn reads_many(sort: &SortExec) -> bool {
     few && is_time && wide && !filters_of(sort).is_empty() && reads_chunks_only(sort.input())
 }
 
-/// The first times in the order of such a sort; `None` where they would not help.
+/// The times of the rows of such a sort, in no order; `None` where they would not help.
 pub(crate) fn times_of(sort: &SortExec, config: &ConfigOptions) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let (Some(fetch), [order]) = (sort.fetch(), sort.expr().iter().as_slice()) else { return Ok(None) };
+    let [order] = sort.expr().iter().as_slice() else { return Ok(None) };
     // Below the columns that are computed for the answer.
     let (mut expression, mut input) = (Arc::clone(&order.expr), sort.input());
     while let (Some(column), Some(columns)) =
@@ -95,16 +94,45 @@ pub(crate) fn times_of(sort: &SortExec, config: &ConfigOptions) -> Result<Option
     let time = ProjectionExpr { expr: expression, alias: TIMESTAMP.to_owned() };
     let times = Arc::new(ProjectionExec::try_new([time], Arc::clone(input))?);
     // Times only, down to the files. The copy of the plan runs by itself, with filters of its own.
-    let times = ProjectionPushdown::new().optimize(reset_plan_states(times)?, config)?;
-    let order = PhysicalSortExpr { expr: Arc::new(Column::new(TIMESTAMP, 0)), options: order.options };
-    let Some(order) = LexOrdering::new([order]) else { return Ok(None) };
-    let several = times.output_partitioning().partition_count() > 1;
-    let sorted = SortExec::new(order.clone(), times).with_fetch(Some(fetch)).with_preserve_partitioning(several);
-    Ok(Some(if several {
-        Arc::new(SortPreservingMergeExec::new(order, Arc::new(sorted)).with_fetch(Some(fetch)))
-    } else {
-        Arc::new(sorted)
-    }))
+    Ok(Some(ProjectionPushdown::new().optimize(reset_plan_states(times)?, config)?))
+}
+
+/// The first `fetch` of the times that a plan gives, in no order; all where there are fewer. `None` if one is null or they
+/// are no times.
+///
+/// A heap, as a sort with a limit keeps it, is turned over by every row where rows are read in the opposite order.
+pub(crate) async fn first_times(
+    times: Arc<dyn ExecutionPlan>,
+    fetch: usize,
+    descending: bool,
+    context: Arc<TaskContext>,
+) -> Result<Option<Vec<i64>>> {
+    let mut batches = execute_stream(times, context)?;
+    // The latest are the first once signs are turned; the one number that has no opposite is no time.
+    let turned = |time: i64| if descending { time.saturating_neg() } else { time };
+    let (mut first, mut bound) = (Vec::new(), i64::MAX);
+    let room = fetch.saturating_mul(2).max(LEAST_ROOM);
+    while let Some(batch) = batches.try_next().await? {
+        let Some(column) = batch.column(0).as_primitive_opt::<TimestampMicrosecondType>() else { return Ok(None) };
+        if column.null_count() > 0 {
+            return Ok(None);
+        }
+        first.extend(column.values().iter().map(|time| turned(*time)).filter(|time| *time <= bound));
+        if first.len() > room {
+            bound = keep_least(&mut first, fetch).unwrap_or(bound);
+        }
+    }
+    keep_least(&mut first, fetch);
+    Ok(Some(first.into_iter().map(turned).collect()))
+}
+
+/// Leaves the least `count` of the numbers, if there are more, and says which is the largest of them.
+fn keep_least(numbers: &mut Vec<i64>, count: usize) -> Option<i64> {
+    let last = count.checked_sub(1).filter(|last| *last < numbers.len())?;
+    let (_, largest, _) = numbers.select_nth_unstable(last);
+    let largest = *largest;
+    numbers.truncate(count);
+    Some(largest)
 }
 
 /// Whether the rows come from files of a table one by one.
@@ -133,12 +161,15 @@ impl TimesFirstExec {
 
 /// Tells `sort` the last of the first times, if there are as many as are asked for.
 async fn bound(times: Arc<dyn ExecutionPlan>, sort: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Result<()> {
-    let batches: Vec<_> = execute_stream(times, context)?.try_collect().await?;
-    let found: usize = batches.iter().map(|batch| batch.num_rows()).sum();
-    let enough = sort.fetch().is_some_and(|fetch| found >= fetch);
-    let Some(last) = batches.last().filter(|batch| enough && batch.num_rows() > 0) else { return Ok(()) };
-    let Some(column) = last.column(0).as_primitive_opt::<TimestampMicrosecondType>() else { return Ok(()) };
-    tell(&sort, column.value(column.len() - 1))
+    let Some((fetch, descending)) = sort.downcast_ref::<SortExec>().and_then(|sort| {
+        let order = sort.expr().iter().next()?;
+        Some((sort.fetch()?, order.options.descending))
+    }) else {
+        return Ok(());
+    };
+    let first = first_times(times, fetch, descending, context).await?.filter(|first| first.len() >= fetch);
+    let last = first.and_then(|first| if descending { first.into_iter().min() } else { first.into_iter().max() });
+    last.map_or(Ok(()), |last| tell(&sort, last))
 }
 
 /// Tells the filter of a sort by time that rows after `last`, in microseconds, are of no use.
@@ -215,5 +246,20 @@ impl ExecutionPlan for TimesFirstExec {
             sort.execute(partition, context)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.sort.schema(), rows.try_flatten().boxed())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_numbers_are_kept() {
+        let mut numbers = vec![5, 1, 9, 3, 3, 7];
+        assert_eq!(keep_least(&mut numbers, 3), Some(3));
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 3, 3]);
+        assert_eq!(keep_least(&mut numbers, 3), Some(3));
+        assert_eq!((keep_least(&mut numbers, 4), keep_least(&mut numbers, 0), numbers.len()), (None, None, 3));
     }
 }

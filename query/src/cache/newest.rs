@@ -16,7 +16,7 @@ use super::levels::{PartialCache, PartialKey, bytes_of};
 use super::signature;
 use super::split::{TIMESTAMP, split};
 use crate::leaf::leaf;
-use crate::times_first::{TimesFirst, tell, times_of};
+use crate::times_first::{TimesFirst, first_times, tell, times_of};
 use arrow::array::AsArray;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
@@ -41,9 +41,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, execute_stream,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::{StreamExt, TryStreamExt, stream};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -190,17 +188,14 @@ impl Search {
                 break;
             }
             for batch in self.of_chunk(chunk, &context).await?.iter() {
-                times.extend(self.times_in(batch, &self.order.expr)?);
+                times.extend(self.times_in(batch)?);
                 rows.push(batch.clone());
             }
             last = self.last_of(&mut times);
         }
         if let (None, Some(rest)) = (last, &self.times) {
-            let mut rest = execute_stream(Arc::clone(rest), context)?;
-            while let Some(batch) = rest.try_next().await? {
-                let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(TIMESTAMP, 0));
-                times.extend(self.times_in(&batch, &column)?);
-            }
+            let of_rest = first_times(Arc::clone(rest), self.fetch, descending, context).await?;
+            times.extend(of_rest.into_iter().flatten());
             last = self.last_of(&mut times);
         }
         if let Some(last) = last {
@@ -229,8 +224,8 @@ impl Search {
         Ok(rows)
     }
 
-    fn times_in(&self, batch: &RecordBatch, time: &Arc<dyn PhysicalExpr>) -> Result<Vec<i64>> {
-        let column = time.evaluate(batch)?.into_array(batch.num_rows())?;
+    fn times_in(&self, batch: &RecordBatch) -> Result<Vec<i64>> {
+        let column = self.order.expr.evaluate(batch)?.into_array(batch.num_rows())?;
         match column.as_primitive_opt::<TimestampMicrosecondType>() {
             Some(times) => Ok(times.iter().flatten().collect()),
             None => internal_err!("times are in microseconds, not {}", column.data_type()),
