@@ -39,7 +39,9 @@ fn in_join(mut join: Join) -> Transformed<LogicalPlan> {
     if conditions.is_empty() {
         return Transformed::no(LogicalPlan::Join(join));
     }
-    join.filter = conjunction(join.filter.take().into_iter().chain(conditions));
+    // Times first: what a join learns about one side it asks of each row of the other in this order, and a bound on time
+    // leaves few rows of which the id has to be made.
+    join.filter = conjunction(conditions.into_iter().chain(join.filter.take()));
     Transformed::yes(LogicalPlan::Join(join))
 }
 
@@ -50,7 +52,8 @@ fn in_filter(filter: Filter) -> Result<Transformed<LogicalPlan>> {
     if conditions.is_empty() {
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
     }
-    let predicate = conditions.into_iter().fold(filter.predicate, Expr::and);
+    // Times first, as in a join.
+    let predicate = conditions.into_iter().rev().fold(filter.predicate, |rest, time| time.and(rest));
     Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
 }
 

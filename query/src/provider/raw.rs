@@ -40,6 +40,9 @@ use whence_storage::{Chunk, Constant, Snapshot, TableSnapshot, TextCondition};
 const TENANT_ID: &str = "tenant_id";
 const TIMESTAMP: &str = "timestamp";
 
+/// Columns that take long to decode.
+const LONG_TEXTS: [&str; 5] = ["body", "payload", "metadata", "resource", "dimensions"];
+
 /// Files of a scan up to which the reader is told what is constant in each: it looks at that once more for each file,
 /// which is more than what a look-up by bloom filters costs.
 const MOST_DESCRIBED: usize = 64;
@@ -86,13 +89,14 @@ impl RawTable {
         Selection::of(chunks, texts, threads).await
     }
 
-    /// Rows in a selection; `described` if the reader is told what is constant in each chunk.
+    /// Rows in a selection; `described` if the reader is told what is constant in each chunk, `keeps_decoded` if it keeps
+    /// what it has decoded for conditions.
     fn chunks(
         &self,
         state: &dyn Session,
         columns: &[usize],
         selection: &Selection,
-        described: bool,
+        (described, keeps_decoded): (bool, bool),
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let partitions = state.config_options().execution.target_partitions.min(selection.chunks.len()).max(1);
         let mut groups = vec![FileGroup::default(); partitions];
@@ -113,8 +117,10 @@ impl RawTable {
             environment.object_store(&url)?,
             environment.cache_manager.get_file_metadata_cache(),
         ));
+        let mut parquet = state.table_options().parquet.clone();
+        parquet.global.max_predicate_cache_size = Some(0).filter(|_| !keeps_decoded);
         let source = ParquetSource::new(self.schema.clone())
-            .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_table_parquet_options(parquet)
             .with_parquet_file_reader_factory(Arc::new(readers))
             .with_pushdown_filters(true)
             .with_reorder_filters(true)
@@ -183,11 +189,14 @@ fn statistics(chunk: &Chunk, schema: &SchemaRef) -> Result<Statistics> {
         }
     }
     let DataType::Timestamp(_, zone) = timestamp_type() else { return Ok(known) };
-    let time = |micros: i64| Precision::Inexact(ScalarValue::TimestampMicrosecond(Some(micros), zone.clone()));
+    // Exact, or readers would not skip files by it. Nothing takes the ends for rows: one microsecond too far, they say that
+    // no row is beyond them.
+    let time = |micros: i64| Precision::Exact(ScalarValue::TimestampMicrosecond(Some(micros), zone.clone()));
     let column = &mut known.column_statistics[schema.index_of(TIMESTAMP)?];
     // A chunk's times are those of rows before they were cut to microseconds: one of grace.
     column.min_value = time(chunk.min_time.micros() - 1);
     column.max_value = time(chunk.max_time.micros() + 1);
+    column.null_count = Precision::Exact(0);
     Ok(known)
 }
 
@@ -268,15 +277,18 @@ impl TableProvider for RawTable {
             inputs.push(filtered(self.memory(&columns, partitions)?, &condition)?);
         }
         let selection = self.selection(&range, texts, partitions).await?;
-        let described = know_constants(&selection).await;
+        // What is kept is decoded for whole batches, also where one row of each is wanted: that pays for long texts only.
+        let about_texts =
+            |condition: &Expr| condition.column_refs().iter().any(|column| LONG_TEXTS.contains(&column.name.as_str()));
+        let reading = (know_constants(&selection).await, conditions.iter().any(about_texts));
         // In chunks that are all within the range nothing is decoded just to compare it with the range.
         let (within, cut) = selection.split(|chunk| range.covers(chunk));
         if !cut.is_empty() {
-            inputs.push(filtered(self.chunks(state, &columns, &cut, described)?, &condition)?);
+            inputs.push(filtered(self.chunks(state, &columns, &cut, reading)?, &condition)?);
         }
         if !within.is_empty() {
             conditions.retain(|condition| time_bound(condition).is_none());
-            inputs.push(filtered(self.chunks(state, &columns, &within, described)?, &compiled(conditions)?)?);
+            inputs.push(filtered(self.chunks(state, &columns, &within, reading)?, &compiled(conditions)?)?);
         }
         let rows = match inputs.len() {
             0 => Arc::new(EmptyExec::new(read_schema.clone())) as Arc<dyn ExecutionPlan>,
