@@ -68,7 +68,7 @@ pub(crate) struct Listed {
 impl Listed {
     /// A statement starts.
     pub(crate) fn begin(&self, statement: &str) {
-        let now = now();
+        let now = now_micros();
         self.change(|connected| {
             connected.statement = statement.chars().take(SHOWN).collect();
             connected.statement_started = Some(now);
@@ -78,7 +78,7 @@ impl Listed {
 
     /// The statement has ended.
     pub(crate) fn end(&self, state: State) {
-        self.change(|connected| (connected.state, connected.state_changed) = (state, now()));
+        self.change(|connected| (connected.state, connected.state_changed) = (state, now_micros()));
     }
 
     /// Resolves when somebody cancels the statement.
@@ -109,7 +109,7 @@ impl Activity {
         (user, address): (String, SocketAddr),
         settings: Arc<Mutex<Settings>>,
     ) -> Listed {
-        let (now, canceled) = (now(), Arc::new(Notify::new()));
+        let (now, canceled) = (now_micros(), Arc::new(Notify::new()));
         let connected = Connected {
             tenant: tenant.clone(),
             user,
@@ -189,7 +189,7 @@ impl Activity {
 }
 
 /// Microseconds since 1970.
-fn now() -> i64 {
+pub(crate) fn now_micros() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as i64)
 }
 

@@ -13,6 +13,7 @@
 
 use crate::error::QueryError;
 use crate::provider::raw::{RawTable, time_bound};
+use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
 use arrow::datatypes::SchemaRef;
 use chrono::DateTime;
 use datafusion::common::Result;
@@ -27,7 +28,9 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Statement, Value, visit_expressions_mut, visit_relations};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr as SqlExpr, FunctionArguments, Statement, Value, visit_expressions_mut, visit_relations,
+};
 use moka::sync::Cache;
 use rand::Rng;
 use std::any::Any;
@@ -75,14 +78,17 @@ pub(crate) struct Timed {
     text: Arc<str>,
     /// In microseconds, in the order of the text.
     times: Vec<i64>,
+    /// True when one of them is when the statement is run: its answer is another one each time.
+    pub(crate) says_now: bool,
 }
 
 /// Stands for a time.
 const MARK: &str = "\u{1}";
 
 impl Timed {
-    /// `None` for statements without such times, or that name anything else than hypertables.
-    pub(crate) fn of(statement: &Statement) -> Option<Self> {
+    /// `None` for statements without such times, or that name anything else than hypertables. `now` is when it is run, in
+    /// microseconds.
+    pub(crate) fn of(statement: &Statement, now: i64) -> Option<Self> {
         let foreign = visit_relations(statement, |name| {
             let known = Table::ALL.iter().any(|table| name.to_string() == table.name());
             if known { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -92,13 +98,14 @@ impl Timed {
             return None;
         }
         let (mut statement, mut times) = (statement.clone(), Vec::new());
+        let says_now = write_out_now(&mut statement, now);
         each_text(&mut statement, |text| {
             if let Some(micros) = micros_of(text) {
                 times.push(micros);
                 MARK.clone_into(text);
             }
         });
-        (!times.is_empty()).then(|| Self { text: statement.to_string().into(), statement, times })
+        (!times.is_empty()).then(|| Self { text: statement.to_string().into(), statement, times, says_now })
     }
 
     /// The same statement with times that are in no other place of any plan, moved by some seconds.
@@ -116,6 +123,72 @@ impl Timed {
         });
         (statement, times)
     }
+}
+
+/// Writes the time out where something is compared with `now()`, or with so much before or after it; says whether there
+/// is such a place. That what is compared is a time is for the plan to show.
+fn write_out_now(statement: &mut Statement, now: i64) -> bool {
+    let mut found = false;
+    let mut write = |side: &mut SqlExpr| {
+        if let Some(time) = moment(side, now).and_then(DateTime::from_timestamp_micros) {
+            let text = time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+            *side = SqlExpr::value(Value::SingleQuotedString(text));
+            found = true;
+        }
+    };
+    let _ = visit_expressions_mut(statement, |expression| {
+        match expression {
+            SqlExpr::BinaryOp {
+                left,
+                op: BinaryOperator::Gt | BinaryOperator::GtEq | BinaryOperator::Lt | BinaryOperator::LtEq,
+                right,
+            } => {
+                write(left);
+                write(right);
+            }
+            SqlExpr::Between { low, high, .. } => {
+                write(low);
+                write(high);
+            }
+            _ => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    found
+}
+
+/// Microseconds of `now()`, or of so much time before or after it.
+fn moment(expression: &SqlExpr, now: i64) -> Option<i64> {
+    match expression {
+        SqlExpr::Nested(inner) => moment(inner, now),
+        SqlExpr::Function(function) => {
+            let name = function.name.to_string().to_ascii_lowercase();
+            let bare = function.over.is_none() && function.filter.is_none() && function.within_group.is_empty();
+            let arguments = match &function.args {
+                FunctionArguments::None => name == "current_timestamp",
+                FunctionArguments::List(list) => name == "now" && list.args.is_empty() && list.clauses.is_empty(),
+                FunctionArguments::Subquery(_) => false,
+            };
+            (bare && arguments).then_some(now)
+        }
+        SqlExpr::BinaryOp { left, op: BinaryOperator::Minus, right } => moment(left, now)?.checked_sub(span_of(right)?),
+        SqlExpr::BinaryOp { left, op: BinaryOperator::Plus, right } => moment(left, now)?.checked_add(span_of(right)?),
+        _ => None,
+    }
+}
+
+/// Microseconds of an interval that is as long at all times.
+fn span_of(expression: &SqlExpr) -> Option<i64> {
+    let SqlExpr::Interval(interval) = expression else { return None };
+    let SqlExpr::Value(value) = interval.value.as_ref() else { return None };
+    let Value::SingleQuotedString(text) = &value.value else { return None };
+    // A number alone has a unit by the rules of whoever reads it.
+    let says_units = interval.leading_field.is_none() && text.chars().any(|c| c.is_ascii_alphabetic());
+    let interval = says_units.then(|| parse_interval_month_day_nano(text).ok()).flatten()?;
+    if interval.months != 0 || interval.nanoseconds % 1_000 != 0 {
+        return None;
+    }
+    i64::from(interval.days).checked_mul(86_400_000_000)?.checked_add(interval.nanoseconds / 1_000)
 }
 
 fn each_text(statement: &mut Statement, mut each: impl FnMut(&mut String)) {
@@ -349,9 +422,12 @@ mod tests {
     use super::*;
     use crate::statement::{Command, parse};
 
+    /// 2026-01-03T00:00:00Z
+    const NOW: i64 = 1_767_398_400_000_000;
+
     fn timed(sql: &str) -> Option<Timed> {
         let Command::Query(ast) = parse(sql).unwrap().remove(0).command else { panic!("{sql}") };
-        Timed::of(&ast)
+        Timed::of(&ast, NOW)
     }
 
     #[test]
@@ -367,10 +443,32 @@ mod tests {
             assert_eq!(timed(&of(no_time)).unwrap().times.len(), 1, "{no_time}");
         }
         let (statement, times) = other.with_other_times(60);
-        let again = Timed::of(&statement).unwrap();
+        let again = Timed::of(&statement, NOW).unwrap();
         assert_eq!((&again.text, &again.times), (&other.text, &times));
         assert!((60_000_001..61_000_000).contains(&(times[1] - other.times[1])), "{times:?}");
         assert!(timed(&format!("{} AND name = '{MARK}'", of("2026-01-01T00:00:00Z"))).is_none());
+    }
+
+    #[test]
+    fn the_time_of_the_statement_is_one_of_its_times() {
+        let of = |bound: &str| timed(&format!("SELECT count(*) FROM events WHERE timestamp >= {bound}"));
+        let written = of("'2026-01-01T00:00:00Z'").unwrap();
+        for (bound, hours) in [
+            ("now()", 0),
+            ("CURRENT_TIMESTAMP", 0),
+            ("(now() - INTERVAL '1 day 2 hours')", -26),
+            ("NOW() + INTERVAL '90 minutes' - INTERVAL '30 min'", 1),
+        ] {
+            let said = of(bound).unwrap();
+            assert!(said.says_now && said.text == written.text, "{bound}");
+            assert_eq!(said.times, [NOW + hours * 3_600_000_000], "{bound}");
+        }
+        assert!(!written.says_now);
+        // Months differ, and what is asked of the time is not known.
+        for bound in ["now() - INTERVAL '1 month'", "now() - INTERVAL '5'", "date_trunc('day', now())", "upper('now')"]
+        {
+            assert!(of(bound).is_none(), "{bound}");
+        }
     }
 
     #[test]

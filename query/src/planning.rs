@@ -1,5 +1,6 @@
 //! From a statement to what can be run.
 
+use crate::activity::now_micros;
 use crate::cache::results::{ResultKey, is_repeatable};
 use crate::catalog_dialect;
 use crate::dialect::adapt;
@@ -24,15 +25,15 @@ use whence_storage::Snapshot;
 /// Seconds, such that a time is on another day, at another hour and minute.
 const SECOND_PLAN_LATER: i64 = 40 * 86_400 + 5 * 3_600 + 7 * 60 + 11;
 
-/// The plan of a statement that comes again with other times, and the columns of its answer.
+/// The plan of a statement that comes again with other times, the columns of its answer, and whether that may be kept.
 pub(crate) async fn kept_plan(
     session: &Session,
     snapshot: &Arc<Snapshot>,
     settings: &Arc<Settings>,
     ast: &Statement,
-) -> Option<(SchemaRef, Arc<dyn ExecutionPlan>)> {
+) -> Option<(SchemaRef, Arc<dyn ExecutionPlan>, bool)> {
     let (engine, tenant) = (session.engine(), session.tenant());
-    let statement = settings.caches().then(|| Timed::of(ast)).flatten()?;
+    let statement = settings.caches().then(|| Timed::of(ast, now_micros())).flatten()?;
     let kept = match engine.plans().get(tenant, &statement) {
         None => {
             engine.plans().put(tenant, &statement, Kept::Seen);
@@ -48,7 +49,7 @@ pub(crate) async fn kept_plan(
     };
     // Whatever is wrong with it is said by the statement's own plan.
     let plan = engine.kept_plan_over(&kept, &statement, (snapshot, tenant)).await.ok().flatten()?;
-    Some((kept.schema.clone(), plan))
+    Some((kept.schema.clone(), plan, !statement.says_now))
 }
 
 async fn to_keep(

@@ -460,7 +460,7 @@ async fn run_to_channel(
         let kept = kept_plan(&session, &snapshot, &settings, &ast).await;
         let (schema, physical, keeps) = match kept {
             // What may be kept of plans follows from the rows alone.
-            Some((schema, plan)) => (schema, plan, key),
+            Some((schema, plan, repeatable)) => (schema, plan, key.filter(|_| repeatable)),
             None => planned(&session, &snapshot, settings, ast, key).await?,
         };
         running.started(physical.clone());

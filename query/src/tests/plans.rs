@@ -138,9 +138,20 @@ async fn plans_of_statements_that_come_again_with_other_times_are_kept() {
             assert_eq!(shop.ask(&sql).await, ask(&uncached, &sql).await.unwrap(), "{sql}");
         }
         let Command::Query(ast) = parse(&between(select, 7)).unwrap().remove(0).command else { panic!("{select}") };
-        let kept = shop.engine.plans().get(&TenantId::default(), &Timed::of(&ast).unwrap());
+        let kept = shop.engine.plans().get(&TenantId::default(), &Timed::of(&ast, 0).unwrap());
         assert_eq!(matches!(kept, Some(Kept::Plan(_))), fits, "{select}");
     }
+    // The statement's own time is a time like others, but its answer is kept by nobody.
+    let passing =
+        "SELECT asset_id, count(*) FROM events WHERE timestamp >= now() - INTERVAL '400 days' GROUP BY 1 ORDER BY 1";
+    let hits = shop.engine.cache_statistics().answer_hits;
+    for _ in 0..4 {
+        assert_eq!(shop.ask(passing).await, ask(&uncached, passing).await.unwrap());
+    }
+    assert_eq!(shop.engine.cache_statistics().answer_hits, hits);
+    let Command::Query(ast) = parse(passing).unwrap().remove(0).command else { panic!("{passing}") };
+    let kept = shop.engine.plans().get(&TenantId::default(), &Timed::of(&ast, 0).unwrap());
+    assert!(matches!(kept, Some(Kept::Plan(_))));
     // What was planned for others' rows reads the asker's.
     let sql = between("count(*) FROM events WHERE {time}", 1);
     let stranger = shop.engine.session(Grant::trusted(TenantId::new("stranger")));
@@ -185,6 +196,8 @@ async fn a_kept_plan_says_nothing_of_another_session_moment_or_time() {
         "SELECT current_setting('application_name'), count(*) FROM events WHERE timestamp > '{time}'",
         "SELECT current_user, count(*) FROM events WHERE timestamp > '{time}'",
         "SELECT count(*) FROM events WHERE timestamp > '{time}' AND timestamp < now() - INTERVAL '1 hour'",
+        "SELECT count(*) FROM events WHERE timestamp > '{time}' AND created_at < now() - INTERVAL '1 hour'",
+        "SELECT count(*), max(now() > '2026-01-01T00:00:00Z') FROM events WHERE timestamp > '{time}'",
     ] {
         for hours in [0, 0, 0, 1_000, 24, -48, 0] {
             let sql = sql.replace("{time}", &from(hours));
