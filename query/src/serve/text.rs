@@ -37,12 +37,12 @@ pub(crate) fn value(out: &mut String, column: &ArrayRef, row: usize) -> bool {
     match column.data_type() {
         DataType::Utf8 => out.push_str(column.as_string::<i32>().value(row)),
         DataType::Utf8View => out.push_str(column.as_string_view().value(row)),
-        DataType::UInt64 => append(out, column.as_primitive::<UInt64Type>().value(row)),
+        DataType::UInt64 => integer(out, column.as_primitive::<UInt64Type>().value(row)),
         DataType::Boolean => out.push(if column.as_boolean().value(row) { 't' } else { 'f' }),
-        DataType::Int8 => append(out, column.as_primitive::<Int8Type>().value(row)),
-        DataType::Int16 => append(out, column.as_primitive::<Int16Type>().value(row)),
-        DataType::Int32 => append(out, column.as_primitive::<Int32Type>().value(row)),
-        DataType::Int64 => append(out, column.as_primitive::<Int64Type>().value(row)),
+        DataType::Int8 => integer(out, column.as_primitive::<Int8Type>().value(row)),
+        DataType::Int16 => integer(out, column.as_primitive::<Int16Type>().value(row)),
+        DataType::Int32 => integer(out, column.as_primitive::<Int32Type>().value(row)),
+        DataType::Int64 => integer(out, column.as_primitive::<Int64Type>().value(row)),
         DataType::Float32 => {
             let value = column.as_primitive::<Float32Type>().value(row);
             float(out, f64::from(value), |out, scientific| {
@@ -106,6 +106,10 @@ fn array(out: &mut String, items: &ArrayRef) -> bool {
     }
     out.push('}');
     true
+}
+
+fn integer(out: &mut String, value: impl itoa::Integer) {
+    out.push_str(itoa::Buffer::new().format(value));
 }
 
 /// Writing to a text cannot fail.
@@ -174,12 +178,12 @@ fn clock(out: &mut String, hours: i64, minutes: i64, seconds: i64, micros: i64) 
 /// The last `N` decimal digits of a number that is not negative. Times are written by the thousand, and formatting
 /// takes its time.
 fn digits<const N: usize>(out: &mut String, mut number: i64) {
-    let mut text = ['0'; N];
+    let mut text = [b'0'; N];
     for digit in text.iter_mut().rev() {
-        *digit = char::from(b'0' + (number % 10) as u8);
+        *digit += (number % 10) as u8;
         number /= 10;
     }
-    out.extend(text);
+    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
 }
 
 /// A day, counted from 1970-01-01.
