@@ -176,7 +176,7 @@ impl Correlator {
                     CorrelatorStatistics::set(&self.statistics.lag_nanos, lag as u64);
                 }
             }
-            TailRows::Exemplars(links) => self.linker.exemplars(arrival, links, &mut self.rows),
+            TailRows::Metrics { exemplars, .. } => self.linker.exemplars(arrival, exemplars, &mut self.rows),
         }
         self.publish();
         Ok(())

@@ -178,7 +178,7 @@ impl State {
                 counts.stored = points.points.len() as u64;
                 self.metrics.add(&tenant, &points, received_at, series_limit, emit.metrics);
                 self.touch(Table::Metrics);
-                (!points.exemplars.is_empty()).then_some(TailRows::Exemplars(points.exemplars))
+                TailRows::of_points(points)
             }
         };
         self.ledger.add(&tenant, signal, received_at, &counts);

@@ -1,11 +1,12 @@
 //! The tail: everything appended, in log order, for the correlator.
 
 use crate::memory::Reservation;
+use crate::memtable::batch_bytes;
 use crate::state::Shared;
 use arrow::record_batch::RecordBatch;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
-use whence_schema::{ExemplarLink, Table, TenantId};
+use whence_schema::{ExemplarLink, MetricPoints, Table, TenantId, UnixNanos};
 
 /// What was appended, in log order.
 ///
@@ -53,8 +54,32 @@ pub enum TailItem {
 pub enum TailRows {
     /// Stored columns of `events`.
     Events(RecordBatch),
-    /// Spans named by metric points.
-    Exemplars(Vec<ExemplarLink>),
+    /// What the correlator needs of metric points.
+    Metrics {
+        /// Times of the points, ascending, each once.
+        times: Vec<UnixNanos>,
+        /// Spans that they name.
+        exemplars: Vec<ExemplarLink>,
+    },
+}
+
+impl TailRows {
+    /// Of metric points; `None` when there are none.
+    pub(crate) fn of_points(points: MetricPoints) -> Option<Self> {
+        let mut times: Vec<UnixNanos> = points.points.iter().map(|point| point.timestamp).collect();
+        times.sort_unstable();
+        times.dedup();
+        let exemplars = points.exemplars;
+        (!times.is_empty() || !exemplars.is_empty()).then_some(Self::Metrics { times, exemplars })
+    }
+
+    /// Bytes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Events(batch) => batch_bytes(batch),
+            Self::Metrics { times, exemplars } => size_of_val(times.as_slice()) + size_of_val(exemplars.as_slice()),
+        }
+    }
 }
 
 impl Tail {
@@ -87,5 +112,26 @@ impl Tail {
 impl Drop for Tail {
     fn drop(&mut self) {
         self.complete_seal();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use whence_schema::{MetricPoint, PointValue};
+
+    #[test]
+    fn of_metric_points_each_time_is_told_once_and_of_none_nothing() {
+        let point = |time: i64| MetricPoint {
+            series: 0,
+            timestamp: UnixNanos(time),
+            start: UnixNanos(0),
+            cumulative: false,
+            value: PointValue::Number(1.0),
+        };
+        let points = MetricPoints { points: [7, 3, 7].map(point).into(), ..MetricPoints::default() };
+        let Some(TailRows::Metrics { times, exemplars }) = TailRows::of_points(points) else { panic!("nothing") };
+        assert_eq!((times, exemplars), (vec![UnixNanos(3), UnixNanos(7)], vec![]));
+        assert!(TailRows::of_points(MetricPoints::default()).is_none());
     }
 }

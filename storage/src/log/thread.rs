@@ -10,7 +10,6 @@ use super::{Counts, LogOffset, LogWriter, Record, Request, Segment};
 use crate::control::Unsaved;
 use crate::digests::{Digests, ServingSeconds};
 use crate::memory::Reservation;
-use crate::memtable::batch_bytes;
 use crate::state::{Application, Emit, Shared, count};
 use crate::tail::TailMessage;
 use crate::{Appended, StorageError, TailRows, ledger};
@@ -240,11 +239,7 @@ impl LogThread {
             self.shared.feed.publish(&tenant, batch);
         }
         if let Some(rows) = rows.filter(|_| emit.tail) {
-            let bytes = match &rows {
-                TailRows::Events(batch) => batch_bytes(batch),
-                TailRows::Exemplars(links) => links.len() * 80,
-            };
-            let reservation = self.shared.memory.reserve(bytes);
+            let reservation = self.shared.memory.reserve(rows.bytes());
             let message = TailMessage::Appended { tenant, rows, emit: emit.links, reservation };
             if self.tail.send(message).is_ok() {
                 count(&self.shared.counters.tail_items);
