@@ -180,7 +180,7 @@ pub struct Incidents {
     pub watch: bool,
     /// How long after a half minute its events may come and still count (1s to 5m).
     pub lateness: Age,
-    /// Memory for what the last hour was like, all tenants together, in MiB (1 to 65,536).
+    /// Memory for what is known of the last hour, names and templates included, all tenants together, in MiB (1 to 65,536).
     pub memory_mib: usize,
     /// Share of a core for reading what arrives, and again for explaining incidents and for links (0.001 to 1).
     pub core_share: f64,

@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use whence_correlator::{Correlator, CorrelatorOptions, CorrelatorStatistics, WatchOptions, Watcher};
+use whence_correlator::{Correlator, CorrelatorOptions, CorrelatorStatistics, LiveRed, WatchOptions, Watcher};
 use whence_otlp_receiver::{Ingest, Mapper, ReceiverLimits, ReceiverOptions, default_rules, serve_grpc, serve_http};
 use whence_query::serve::pgwire::{Tls, TlsOptions, TlsVersion};
 use whence_query::{Additions, QueryEngine, QueryOptions};
@@ -67,7 +67,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let grpc = Reserved::new("receivers.otlp.protocols.grpc.endpoint", protocols.grpc.endpoint)?;
     let http = Reserved::new("receivers.otlp.protocols.http.endpoint", protocols.http.endpoint)?;
 
-    let Recovered { store, mapper, correlator, watcher, statistics } =
+    let Recovered { store, mapper, correlator, watcher, live, statistics } =
         open_store(config, &health, config.exporters.hypertables.incidents.watch).await?;
     tell_who_comes_in(config, store.keyring());
     let (grpc, http) = (grpc.listen()?, http.listen()?);
@@ -85,8 +85,10 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         ),
     ];
     empty_spill_folder(config)?;
-    let additions =
-        Additions { functions: crate::table_functions::all(), tables: crate::system_tables::all(statistics.clone()) };
+    let additions = Additions {
+        functions: crate::table_functions::all(),
+        tables: crate::system_tables::all(statistics.clone(), live),
+    };
     let engine = QueryEngine::new(store.clone(), additions, query_options(config))?;
     let answering = CancellationToken::new();
     let restart = Arc::new(Notify::new());
@@ -131,6 +133,7 @@ struct Recovered {
     mapper: Arc<Mapper>,
     correlator: Named,
     watcher: Option<Watcher>,
+    live: Arc<LiveRed>,
     statistics: Arc<CorrelatorStatistics>,
 }
 
@@ -144,12 +147,12 @@ async fn open_store(config: &Config, health: &Arc<Health>, watched: bool) -> any
     }
     let Opened { store, tail, recovery, correlator_state } = Store::open(options).await?;
     let mut correlator = Correlator::new(store.clone(), correlator_state, correlator_options(config));
-    let statistics = correlator.statistics();
+    let (statistics, live) = (correlator.statistics(), correlator.live_red());
     // Before the log is replayed: what had arrived before counts as well.
     let watcher = watched.then(|| correlator.watcher(watch_options(config)));
     let correlator = named("correlator", async move { Ok(correlator.run(tail).await?) });
     recover(recovery, mapper.clone(), health.clone()).await?;
-    Ok(Recovered { store, mapper, correlator, watcher, statistics })
+    Ok(Recovered { store, mapper, correlator, watcher, live, statistics })
 }
 
 /// The data of a server that is stopped, opened without ports for as long as a command needs it.
@@ -437,7 +440,7 @@ fn watch_options(config: &Config) -> WatchOptions {
     let defaults = WatchOptions::default();
     WatchOptions {
         lateness: incidents.lateness.0.unwrap_or(defaults.lateness),
-        history_bytes: incidents.memory_mib << 20,
+        memory_bytes: incidents.memory_mib << 20,
         core_share: incidents.core_share,
         links: incidents.links,
         ..defaults

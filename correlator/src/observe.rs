@@ -1,8 +1,9 @@
 //! Reads a baseline and the window after it out of a snapshot into [`Observations`], the form the methods take.
 //!
 //! ```text
-//! events   pass 1, without payloads:  most spans, log records and span events
-//!          pass 2, with payloads:     spans that call somebody, exceptions, changes, values of flags
+//! events   in memory:                 all, with payloads, which are there anyway
+//!          chunks, without payloads:  most spans, log records and span events
+//!          chunks, with payloads:     spans that call somebody, exceptions, changes, values of flags
 //! metrics                             one point for each series and minute, its parts merged
 //! ```
 //!
@@ -14,7 +15,7 @@
 mod changes;
 mod event_texts;
 mod events;
-pub(crate) mod names;
+mod names;
 mod novelty;
 mod points;
 
@@ -93,7 +94,7 @@ pub(crate) fn with_hour<R>(
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let range = Range { from: UnixNanos(hour.from.0.saturating_sub(LONGEST_BASELINE)), to: hour.to };
     let mut observed = events_in(snapshot, tenant, range, MOST_EVENTS_OF_HOURS)?;
-    points::read(snapshot, tenant, range, MOST_POINTS, &mut observed.observations)?;
+    points::read(snapshot, tenant, range, MOST_POINTS, None, &mut observed.observations)?;
     let last = hour.to.0.saturating_add(lateness.as_nanos() as i64);
     observed.observations.spans.retain(|span| span.start.0.saturating_add_unsigned(span.duration_ns) <= last);
     observed.baseline_from = range.from;
@@ -109,16 +110,16 @@ pub(crate) fn observe(
 ) -> Result<Observed, CorrelatorError> {
     let (begin, cut) = baseline_begin(snapshot, tenant, window, most);
     let range = Range { from: begin, to: window.to };
-    let mut reading = events::Reading::new(range, most);
+    let mut reading = events::Reading::new(range, most, true);
     reading.read(snapshot, tenant)?;
     let mut observed = reading.finish();
-    points::read(snapshot, tenant, range, MOST_POINTS, &mut observed.observations)?;
+    points::read(snapshot, tenant, range, MOST_POINTS, None, &mut observed.observations)?;
     observed.cut = cut;
     observed.baseline_from = first_time(&observed.observations).map_or(window.from, |first| first.min(window.from));
     Ok(observed)
 }
 
-/// Reads the events of a range and nothing else, at most `most` of them. Blocks on file reads.
+/// Reads the spans and logs of a range and nothing else, at most `most` of them. Blocks on file reads.
 ///
 /// # Errors
 ///
@@ -132,9 +133,26 @@ pub(crate) fn events_in(
     if rows_in(snapshot, tenant, range) <= 0.0 {
         return Ok(Observed::default());
     }
-    let mut reading = events::Reading::new(range, most);
+    let mut reading = events::Reading::new(range, most, false);
     reading.read(snapshot, tenant)?;
     Ok(reading.finish())
+}
+
+/// Reads the points of the minutes that begin in a range of those series by which incidents are found, at most `most` of
+/// them. Blocks on file reads.
+///
+/// # Errors
+///
+/// When a chunk cannot be read.
+pub(crate) fn levels_in(
+    snapshot: &Snapshot,
+    tenant: &TenantId,
+    range: Range,
+    most: usize,
+) -> Result<Observations, CorrelatorError> {
+    let mut seen = Observations::default();
+    points::read(snapshot, tenant, range, most, Some(points::MAY_STAND_OUT), &mut seen)?;
+    Ok(seen)
 }
 
 /// When the first thing happened. The start of a minute says little about when its points were measured, so points do

@@ -10,8 +10,8 @@ pub struct WatchOptions {
     pub lateness: Duration,
     /// How long nothing has to arrive before time is taken to pass without events; default 20 s.
     pub idle: Duration,
-    /// Bytes for the counts of the last hour of all tenants; default 64 MiB.
-    pub history_bytes: usize,
+    /// Bytes for what is known of the last hour of all tenants: counts, names and templates; default 64 MiB.
+    pub memory_bytes: usize,
     /// Share of a core that it takes at most for reading, and again for explaining and for links, 0.001 to 1; default a
     /// twentieth.
     pub core_share: f64,
@@ -28,7 +28,7 @@ impl Default for WatchOptions {
         Self {
             lateness: Duration::from_secs(10),
             idle: Duration::from_secs(20),
-            history_bytes: 64 << 20,
+            memory_bytes: 64 << 20,
             core_share: 0.05,
             links: true,
             interval: Duration::from_secs(1),

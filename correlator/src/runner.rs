@@ -7,7 +7,7 @@ use crate::options::{CorrelatorOptions, WatchOptions};
 use crate::pending::Moment;
 use crate::state;
 use crate::statistics::CorrelatorStatistics;
-use crate::watch::{Arrivals, Watcher};
+use crate::watch::{Arrivals, LiveRed, Watcher};
 use crate::window::{AssetHash, Marks, Seen};
 use futures::FutureExt;
 use std::collections::{HashMap, HashSet};
@@ -35,6 +35,7 @@ pub struct Correlator {
     statistics: Arc<CorrelatorStatistics>,
     /// Told what arrives, if somebody watches.
     arrivals: Option<Arc<Arrivals>>,
+    live: Arc<LiveRed>,
     rows: Vec<CorrelationRow>,
     started: Instant,
     next_lookup: Instant,
@@ -82,8 +83,8 @@ impl Correlator {
         }
         let statistics = Arc::new(CorrelatorStatistics::default());
         let started = Instant::now();
-        let (arrivals, rows) = (None, Vec::new());
-        Self { store, options, linker, statistics, arrivals, rows, started, next_lookup: started }
+        let (arrivals, rows, live) = (None, Vec::new(), Arc::new(LiveRed::new(store.clone())));
+        Self { store, options, linker, statistics, arrivals, live, rows, started, next_lookup: started }
     }
 
     /// Numbers about this correlator, current as long as it runs.
@@ -91,10 +92,15 @@ impl Correlator {
         self.statistics.clone()
     }
 
+    /// Rate, errors and duration as they are counted when data arrives; empty when nobody watches.
+    pub fn live_red(&self) -> Arc<LiveRed> {
+        self.live.clone()
+    }
+
     /// Who finds incidents in what this one links; to be run beside it.
     pub fn watcher(&mut self, options: WatchOptions) -> Watcher {
         let arrivals = self.arrivals.get_or_insert_default().clone();
-        Watcher::new(self.store.clone(), options, arrivals, self.statistics.clone())
+        Watcher::new(self.store.clone(), options, arrivals, self.live.clone(), self.statistics.clone())
     }
 
     /// Links everything that comes along `tail`; returns when it ends.
@@ -176,7 +182,12 @@ impl Correlator {
                     CorrelatorStatistics::set(&self.statistics.lag_nanos, lag as u64);
                 }
             }
-            TailRows::Metrics { exemplars, .. } => self.linker.exemplars(arrival, exemplars, &mut self.rows),
+            TailRows::Metrics { times, exemplars } => {
+                self.linker.exemplars(arrival, exemplars, &mut self.rows);
+                if let Some(arrivals) = &self.arrivals {
+                    arrivals.note_points(tenant, times, now);
+                }
+            }
         }
         self.publish();
         Ok(())

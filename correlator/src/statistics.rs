@@ -115,7 +115,12 @@ pub struct WatchStatistics {
     pub(crate) busy_nanos: AtomicU64,
     pub(crate) waiting_slots: AtomicU64,
     pub(crate) lag_nanos: AtomicU64,
-    pub(crate) history_bytes: AtomicU64,
+    pub(crate) memory_bytes: AtomicU64,
+    pub(crate) minutes: AtomicU64,
+    pub(crate) points: AtomicU64,
+    pub(crate) evicted_minutes: AtomicU64,
+    pub(crate) evicted_names: AtomicU64,
+    pub(crate) evicted_templates: AtomicU64,
     pub(crate) hours: AtomicU64,
     pub(crate) thinned_hours: AtomicU64,
     pub(crate) late_hours: AtomicU64,
@@ -158,7 +163,7 @@ impl WatchStatistics {
         read(&self.evicted_slots)
     }
 
-    /// Steps and values of half minutes that were too many different ones to count.
+    /// Steps, values, names, messages and series of half minutes that were too many different ones to count.
     pub fn dropped_entries(&self) -> u64 {
         read(&self.dropped)
     }
@@ -203,9 +208,34 @@ impl WatchStatistics {
         read(&self.lag_nanos)
     }
 
-    /// Bytes of the counts of the last hour, about.
-    pub fn history_bytes(&self) -> u64 {
-        read(&self.history_bytes)
+    /// Bytes of what is known of the last hour, about: counts, names and templates.
+    pub fn memory_bytes(&self) -> u64 {
+        read(&self.memory_bytes)
+    }
+
+    /// Minutes of tenants whose metric points were read and had some of a process's own.
+    pub fn minutes(&self) -> u64 {
+        read(&self.minutes)
+    }
+
+    /// Points of them that were read.
+    pub fn points(&self) -> u64 {
+        read(&self.points)
+    }
+
+    /// Minutes of metric points of the last hour that were forgotten for want of memory.
+    pub fn evicted_minutes(&self) -> u64 {
+        read(&self.evicted_minutes)
+    }
+
+    /// Names of assets, operations and series that were forgotten for want of memory: those not in use any more.
+    pub fn evicted_names(&self) -> u64 {
+        read(&self.evicted_names)
+    }
+
+    /// Log templates that were forgotten for want of memory, likewise; those that were kept are still in the store.
+    pub fn evicted_templates(&self) -> u64 {
+        read(&self.evicted_templates)
     }
 
     /// Full hours of tenants whose links were stored.

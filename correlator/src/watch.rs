@@ -1,10 +1,11 @@
 //! Finds incidents as data arrives.
 //!
 //! ```text
-//! linker --slots that have events--> arrivals --> calendar: which slots are complete        (per tenant)
-//!                                                    |
+//! linker --slots that have rows--> arrivals --> calendar: which slots are complete          (per tenant)
+//!                                                  |
 //!          snapshot --one slot, once--> reader --digest--> history: the last hour --scan--> runs
-//!                                          |                                                 |
+//!                                        | |  \--points--> levels: the last hour ---scan----/ |
+//!                                        | red --> whence.live_red                           |
 //!                                       messages                              ongoing: opens, grows, closes
 //!                                          |                                                 |
 //!                                 Store::put_log_templates                        Store::put_incidents <-- look
@@ -22,6 +23,7 @@
 mod arrivals;
 mod calendar;
 mod hours;
+mod live_red;
 mod look;
 mod messages;
 mod ongoing;
@@ -29,6 +31,8 @@ mod reader;
 mod tenant;
 
 pub(crate) use arrivals::Arrivals;
+pub use live_red::LiveRed;
+pub(crate) use live_red::RedRow;
 
 use crate::error::CorrelatorError;
 use crate::options::WatchOptions;
@@ -39,8 +43,8 @@ use ongoing::Unexplained;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tenant::{Looked, Watched};
-use whence_schema::{TenantId, UnixNanos};
+use tenant::{Evicted, Looked, Part, Watched};
+use whence_schema::{BUCKET_NANOS, Table, TenantId, UnixNanos};
 use whence_storage::{LogTemplate, Snapshot, StorageError, Store};
 
 /// How often a slot that cannot be read is tried.
@@ -57,6 +61,7 @@ pub struct Watcher {
     store: Store,
     options: WatchOptions,
     arrivals: Arc<Arrivals>,
+    live: Arc<LiveRed>,
     statistics: Arc<CorrelatorStatistics>,
     tenants: HashMap<TenantId, Watched>,
     /// When the next slot may be read, and the next incident be explained.
@@ -72,16 +77,17 @@ impl Watcher {
         store: Store,
         options: WatchOptions,
         arrivals: Arc<Arrivals>,
+        live: Arc<LiveRed>,
         statistics: Arc<CorrelatorStatistics>,
     ) -> Self {
-        let now = Instant::now();
-        let restored = !options.links;
+        let (now, tenants, restored) = (Instant::now(), HashMap::new(), !options.links);
         Self {
             store,
             options,
             arrivals,
+            live,
             statistics,
-            tenants: HashMap::new(),
+            tenants,
             next_slot: now,
             next_explanation: now,
             steps: 0,
@@ -109,17 +115,20 @@ impl Watcher {
         }
     }
 
-    /// Finds the tenants that had events before this process started: slots of theirs may have been complete and not read.
+    /// Finds the tenants that had rows before this process started: slots of theirs may have been complete and not read.
     pub(crate) async fn recall(&self, now: UnixNanos) {
         let snapshot = self.store.snapshot();
         match tokio::task::spawn_blocking(move || lately(&snapshot)).await {
-            Ok(Ok(tenants)) => {
-                for (tenant, newest) in tenants {
+            Ok(Ok((events, points))) => {
+                for (tenant, newest) in events {
                     self.arrivals.suppose(&tenant, newest.min(now), now);
                 }
+                for (tenant, newest) in points {
+                    self.arrivals.note_points(&tenant, &[newest.min(now)], now);
+                }
             }
-            Ok(Err(error)) => tracing::warn!(%error, "which tenants had events lately is not known"),
-            Err(error) => tracing::error!(%error, "looking for tenants that had events lately ended early"),
+            Ok(Err(error)) => tracing::warn!(%error, "which tenants sent something lately is not known"),
+            Err(error) => tracing::error!(%error, "looking for tenants that sent something lately ended early"),
         }
     }
 
@@ -148,6 +157,7 @@ impl Watcher {
         }
         self.take_arrivals().await?;
         self.forget(now);
+        self.bound();
         self.pass(now);
         self.keep().await?;
         self.publish(now);
@@ -155,6 +165,7 @@ impl Watcher {
             && let Some((tenant, due)) = self.due(now)
         {
             self.read(tenant, due, now).await;
+            self.bound();
             self.keep().await?;
             return Ok(true);
         }
@@ -180,18 +191,18 @@ impl Watcher {
 
     /// Notes what has arrived; of a tenant that is new here, what is kept is read.
     async fn take_arrivals(&mut self) -> Result<(), StorageError> {
-        for (tenant, arrived) in self.arrivals.take() {
+        for (tenant, arriving) in self.arrivals.take() {
             let erasures = self.store.erasures(&tenant);
             let known = self.tenants.get(&tenant).is_some_and(|watched| watched.erasures == erasures);
             if !known {
                 let incidents = self.store.incidents(&tenant).await?;
                 let templates = self.store.log_templates(&tenant).await?;
                 let hours = Hours::restore(&self.store.onset_hours(&tenant).await?);
-                let watched = Watched::begin(&arrived, incidents, templates, hours, erasures);
+                let watched = Watched::begin(&arriving, incidents, templates, hours, erasures);
                 self.tenants.insert(tenant.clone(), watched);
             }
             if let Some(watched) = self.tenants.get_mut(&tenant) {
-                let (late, skipped) = watched.calendar.note(arrived);
+                let (late, skipped) = watched.note(arriving);
                 CorrelatorStatistics::add(&self.statistics.watch.late_slots, late);
                 CorrelatorStatistics::add(&self.statistics.watch.skipped_slots, skipped);
             }
@@ -199,25 +210,35 @@ impl Watcher {
         Ok(())
     }
 
-    /// Forgets tenants whose rows were erased, and those that are silent; and of the others what is too much.
+    /// Forgets tenants whose rows were erased, and those that are silent.
     fn forget(&mut self, now: UnixNanos) {
-        let store = &self.store;
+        let (store, known) = (&self.store, self.tenants.len());
         self.tenants.retain(|tenant, watched| {
-            let is_silent = now.0.saturating_sub(watched.calendar.arrived_at().0) >= FORGOTTEN_AFTER
-                && watched.calendar.is_settled()
-                && !watched.ongoing.is_open()
+            let is_silent = now.0.saturating_sub(watched.arrived_at().0) >= FORGOTTEN_AFTER
+                && watched.is_settled()
                 && watched.hours.is_settled();
             !is_silent && store.erasures(tenant) == watched.erasures
         });
+        if self.tenants.len() < known {
+            self.live.retain(|tenant| self.tenants.contains_key(tenant));
+        }
+    }
+
+    /// Forgets what is too much, of whoever has most.
+    fn bound(&mut self) {
         let statistics = &self.statistics.watch;
         loop {
-            let bytes: usize = self.tenants.values().map(|watched| watched.recollection.history.bytes()).sum();
-            CorrelatorStatistics::set(&statistics.history_bytes, bytes as u64);
-            let largest = self.tenants.iter_mut().max_by_key(|(_, watched)| watched.recollection.history.bytes());
-            let Some((_, largest)) = largest.filter(|_| bytes > self.options.history_bytes) else { return };
-            let evicted = largest.recollection.history.forget_half();
-            CorrelatorStatistics::add(&statistics.evicted_slots, evicted);
-            if evicted == 0 {
+            let bytes: usize = self.tenants.values().map(Watched::bytes).sum();
+            CorrelatorStatistics::set(&statistics.memory_bytes, bytes as u64);
+            let largest = self.tenants.iter_mut().max_by_key(|(_, watched)| watched.recollection.bytes());
+            let Some((tenant, largest)) = largest.filter(|_| bytes > self.options.memory_bytes) else { return };
+            let evicted = largest.recollection.evict();
+            CorrelatorStatistics::add(&statistics.evicted_slots, evicted.slots);
+            CorrelatorStatistics::add(&statistics.evicted_minutes, evicted.minutes);
+            CorrelatorStatistics::add(&statistics.evicted_names, evicted.names);
+            CorrelatorStatistics::add(&statistics.evicted_templates, evicted.templates);
+            self.live.put(tenant, largest.erasures, largest.recollection.red());
+            if evicted == Evicted::default() {
                 return;
             }
         }
@@ -226,12 +247,8 @@ impl Watcher {
     /// Closes incidents after which nothing came.
     fn pass(&mut self, now: UnixNanos) {
         let patience = self.patience();
-        for Watched { calendar, ongoing, .. } in self.tenants.values_mut() {
-            if ongoing.is_open() && calendar.due(now, patience).is_none() {
-                let closed = ongoing.pass(|time| calendar.has_passed(time, now, patience), now);
-                CorrelatorStatistics::add(&self.statistics.watch.closed, closed);
-            }
-        }
+        let closed = self.tenants.values_mut().map(|watched| watched.pass(now, patience)).sum();
+        CorrelatorStatistics::add(&self.statistics.watch.closed, closed);
     }
 
     /// Writes what has changed into the store. What is refused while rows are erased is forgotten after that.
@@ -256,16 +273,16 @@ impl Watcher {
     }
 
     /// The slot to be read next: that of the tenant who was served longest ago.
-    fn due(&self, now: UnixNanos) -> Option<(TenantId, Due)> {
+    fn due(&self, now: UnixNanos) -> Option<(TenantId, (Part, Due))> {
         let patience = self.patience();
         let due = self.tenants.iter().filter_map(|(tenant, watched)| {
-            let due = watched.calendar.due(now, patience)?;
+            let due = watched.due(now, patience)?;
             Some(((watched.served, tenant), due))
         });
         due.min_by_key(|(served, _)| *served).map(|((_, tenant), due)| (tenant.clone(), due))
     }
 
-    async fn read(&mut self, tenant: TenantId, due: Due, now: UnixNanos) {
+    async fn read(&mut self, tenant: TenantId, due: (Part, Due), now: UnixNanos) {
         let Some(watched) = self.tenants.get_mut(&tenant) else { return };
         watched.served = self.steps;
         let mut recollection = std::mem::take(&mut watched.recollection);
@@ -292,21 +309,28 @@ impl Watcher {
         }
     }
 
-    fn looked(&mut self, tenant: &TenantId, due: Due, looked: Looked, took: Duration, now: UnixNanos) {
+    fn looked(&mut self, tenant: &TenantId, (part, due): (Part, Due), looked: Looked, took: Duration, now: UnixNanos) {
         let Some(watched) = self.tenants.get_mut(tenant) else { return };
         watched.failures = 0;
-        watched.calendar.done(due.slot, looked.events > 0);
-        let is_late = self.options.links && looked.events > 0 && watched.hours.note(due.slot);
+        watched.done(part, due, looked.rows > 0);
+        let is_late = self.options.links && part == Part::Events && looked.rows > 0 && watched.hours.note(due.slot);
         CorrelatorStatistics::add(&self.statistics.watch.late_hours, u64::from(is_late));
         let statistics = &self.statistics.watch;
-        CorrelatorStatistics::add(&statistics.slots, u64::from(looked.events > 0));
-        CorrelatorStatistics::add(&statistics.events, looked.events);
+        let (read, rows) = match part {
+            Part::Events => (&statistics.slots, &statistics.events),
+            Part::Points => (&statistics.minutes, &statistics.points),
+        };
+        CorrelatorStatistics::add(read, u64::from(looked.rows > 0));
+        CorrelatorStatistics::add(rows, looked.rows);
+        if part == Part::Events && looked.rows > 0 {
+            self.live.put(tenant, watched.erasures, watched.recollection.red());
+        }
         CorrelatorStatistics::add(&statistics.thinned_slots, u64::from(looked.thinned > 1));
         CorrelatorStatistics::add(&statistics.dropped, looked.dropped);
         if let Some(scanned) = looked.scanned {
             CorrelatorStatistics::set(&statistics.tests, scanned.tests);
             CorrelatorStatistics::set(&statistics.slot_nanos, took.as_nanos() as u64);
-            let changed = watched.ongoing.take(tenant, due.slot, &scanned.runs, now);
+            let changed = watched.take(tenant, part, due, &scanned.runs, now);
             CorrelatorStatistics::add(&statistics.opened, changed.opened);
             CorrelatorStatistics::add(&statistics.closed, changed.closed);
         }
@@ -314,14 +338,14 @@ impl Watcher {
     }
 
     /// A slot that cannot be read is tried again, and left out when that goes on; a bucket is waited for.
-    fn failed(&mut self, tenant: &TenantId, due: Due, error: &CorrelatorError) {
+    fn failed(&mut self, tenant: &TenantId, (part, due): (Part, Due), error: &CorrelatorError) {
         tracing::warn!(%error, "cannot read what arrived, to look for incidents");
         self.next_slot = Instant::now() + AFTER_FAILURE;
         let Some(watched) = self.tenants.get_mut(tenant) else { return };
         watched.failures += u32::from(!error.needs_bucket());
         if watched.failures >= ATTEMPTS {
             watched.failures = 0;
-            watched.calendar.done(due.slot, true);
+            watched.done(part, due, true);
             CorrelatorStatistics::add(&self.statistics.watch.skipped_slots, 1);
         }
     }
@@ -330,7 +354,7 @@ impl Watcher {
     fn unexplained(&self, now: UnixNanos) -> Option<(TenantId, Unexplained)> {
         let patience = self.patience();
         let asked = self.tenants.iter().filter_map(|(tenant, watched)| {
-            let asked = watched.ongoing.unexplained(watched.calendar.due(now, patience).is_none())?;
+            let asked = watched.ongoing.unexplained(watched.due(now, patience).is_none())?;
             Some(((watched.served, tenant), asked))
         });
         asked.min_by_key(|(served, _)| *served).map(|((_, tenant), asked)| (tenant.clone(), asked))
@@ -375,25 +399,33 @@ impl Watcher {
 
     fn publish(&self, now: UnixNanos) {
         let patience = self.patience();
-        let calendars = || self.tenants.values().map(|watched| &watched.calendar);
-        let waiting = calendars().map(|calendar| calendar.complete(now, patience) as u64);
-        CorrelatorStatistics::set(&self.statistics.watch.waiting_slots, waiting.sum());
-        let lag = calendars().map(|calendar| calendar.lag_nanos(now, patience)).max();
-        CorrelatorStatistics::set(&self.statistics.watch.lag_nanos, lag.unwrap_or(0));
+        let waiting = self.tenants.values().map(|watched| watched.waiting(now, patience));
+        let (slots, lag) = waiting.fold((0, 0), |(slots, lag), (more, late)| (slots + more, late.max(lag)));
+        CorrelatorStatistics::set(&self.statistics.watch.waiting_slots, slots);
+        CorrelatorStatistics::set(&self.statistics.watch.lag_nanos, lag);
     }
 }
 
-/// The tenants in chunks that were written in the last hour of writing, and until when they may have events. Blocks on
-/// file reads.
-fn lately(snapshot: &Snapshot) -> Result<HashMap<TenantId, UnixNanos>, StorageError> {
-    let chunks = || snapshot.events.chunks.iter();
-    let newest = chunks().map(|chunk| chunk.created_seconds).max().unwrap_or(0);
-    let mut tenants: HashMap<TenantId, UnixNanos> = HashMap::new();
-    for chunk in chunks().filter(|chunk| newest - chunk.created_seconds <= WRITTEN_LATELY) {
-        for tenant in chunk.tenants()? {
-            let until = tenants.entry(TenantId::new(tenant)).or_insert(chunk.max_time);
-            *until = chunk.max_time.max(*until);
+/// Until when tenants may have rows of one table.
+type Lately = HashMap<TenantId, UnixNanos>;
+
+/// The tenants in chunks that were written in the last hour of writing, and until when they may have events, and metric
+/// points. Blocks on file reads.
+fn lately(snapshot: &Snapshot) -> Result<(Lately, Lately), StorageError> {
+    let tenants_of = |table: Table| -> Result<Lately, StorageError> {
+        let chunks = || snapshot.table(table).chunks.iter();
+        let newest = chunks().map(|chunk| chunk.created_seconds).max().unwrap_or(0);
+        let mut tenants = Lately::new();
+        for chunk in chunks().filter(|chunk| newest - chunk.created_seconds <= WRITTEN_LATELY) {
+            for tenant in chunk.tenants()? {
+                let until = tenants.entry(TenantId::new(tenant)).or_insert(chunk.max_time);
+                *until = chunk.max_time.max(*until);
+            }
         }
-    }
-    Ok(tenants)
+        Ok(tenants)
+    };
+    let (events, mut points) = (tenants_of(Table::Events)?, tenants_of(Table::Metrics)?);
+    // The time of a row of metrics is that at which its minute begins.
+    points.values_mut().for_each(|until| until.0 = until.0.saturating_add(BUCKET_NANOS - 1));
+    Ok((events, points))
 }

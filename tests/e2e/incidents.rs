@@ -66,7 +66,7 @@ fn a_fault_is_found_as_data_arrives_and_is_the_same_incident_after_a_kill_in_the
     let is_told = |found: &Vec<Vec<Value>>| {
         found.len() == 1
             && !found[0][1].is_null()
-            && found[0][2].is_string()
+            && found[0][3].is_string()
             && metric(&server, "whence_watch_waiting_slots") == 0.0
     };
     let (after, took) = eventually(FOUND, || incidents(&server, from, to), is_told);
@@ -90,6 +90,34 @@ fn a_fault_is_found_as_data_arrives_and_is_the_same_incident_after_a_kill_in_the
     assert_eq!(server.sql(&asked).rows[0][..2], found[2..4]);
     let templates = server.sql("SELECT count(*), count(DISTINCT template_id) FROM log_templates");
     assert!(templates.rows[0][0] != 0 && templates.rows[0][0] == templates.rows[0][1], "{templates:?}");
+    assert!(metric(&server, "whence_watch_minutes_total") > 0.0, "metrics are read as well");
+    live_numbers_are_those_of_the_views(&server);
+}
+
+/// Whole minutes of `whence.live_red` say what the views say of the same rows, which were read for them.
+fn live_numbers_are_those_of_the_views(server: &Server) {
+    let of = [("service_red", "operation", "asset_id, operation"), ("edge_red", "edge", "caller, asset_id AS callee")];
+    for (view, kind, key) in of {
+        let same_key = if kind == "edge" {
+            "l.caller = v.caller AND l.callee = v.callee"
+        } else {
+            "l.asset_id = v.asset_id AND l.operation = v.operation"
+        };
+        // Spans that end more than ten seconds after their half minute are not counted as they arrive.
+        let statement = format!(
+            "WITH live AS (SELECT time_bucket('1 minute', bucket) AS minute, {key}, sum(requests) AS requests, \
+                    sum(errors) AS errors, sum(avg_ms * requests) / sum(requests) AS avg_ms, max(max_ms) AS max_ms \
+                FROM whence.live_red WHERE kind = '{kind}' GROUP BY 1, 2, 3), \
+             inside AS (SELECT min(minute) + interval '1 minute' AS first, max(minute) AS last FROM live) \
+             SELECT count(*), count(*) FILTER (WHERE l.requests = v.requests AND l.errors = v.errors \
+                    AND abs(l.avg_ms - v.avg_ms) < 0.001 AND abs(l.max_ms - v.max_ms) < 0.001) \
+             FROM {view} v CROSS JOIN inside LEFT JOIN live l ON l.minute = v.bucket AND {same_key} \
+             WHERE v.bucket >= first AND v.bucket < last AND v.max_ms < 10000"
+        );
+        let counted = &server.sql(&statement).rows[0];
+        machine::announce(&format!("{view}: rows, and those that are the same live: {counted:?}"));
+        assert!(counted[0] != 0 && counted[0] == counted[1], "{view}: {counted:?}");
+    }
 }
 
 /// When the last item of a request of the simulator was, in nanoseconds.

@@ -12,6 +12,7 @@
 //! changes        deployments, flags and other changes               observe
 //! log_patterns   what messages are alike, and how many of each      observe, method/templates
 //! attribute_lift which values are over-represented in bad events    two scans of a time range
+//! live_red       rate, errors and duration of the last hour          what the watcher keeps
 //! ```
 
 mod attribute_lift;
@@ -21,6 +22,7 @@ mod changes;
 mod critical_path;
 pub(crate) mod detail;
 mod incidents;
+mod live_red;
 mod log_patterns;
 mod root_causes;
 pub(crate) mod scan;
@@ -37,6 +39,7 @@ pub use changes::{changes, changes_schema};
 pub use critical_path::{critical_path, critical_path_schema};
 pub(crate) use incidents::names;
 pub use incidents::{FoundIncident, find_incidents, incidents, incidents_schema};
+pub use live_red::{live_red, live_red_schema};
 pub use log_patterns::{log_patterns, log_patterns_schema};
 pub(crate) use root_causes::ranked;
 pub use root_causes::{Cause, find_root_causes, root_causes, root_causes_schema};

@@ -2,7 +2,7 @@
 
 use crate::error::CorrelatorError;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{cast, filter_record_batch};
+use arrow::compute::{and, cast, filter_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
@@ -59,7 +59,7 @@ pub(crate) fn scan(
     tenant: &TenantId,
     range: Range,
     columns: &[usize],
-    visit: &mut dyn FnMut(&RecordBatch) -> Result<ControlFlow<()>, CorrelatorError>,
+    visit: &mut Visit<'_>,
 ) -> Result<(), CorrelatorError> {
     scan_only(snapshot, table, tenant, range, columns, None, visit)
 }
@@ -72,31 +72,75 @@ pub(crate) fn scan_only(
     range: Range,
     columns: &[usize],
     only: Option<Only>,
-    visit: &mut dyn FnMut(&RecordBatch) -> Result<ControlFlow<()>, CorrelatorError>,
+    visit: &mut Visit<'_>,
+) -> Result<(), CorrelatorError> {
+    if scan_memory(snapshot, table, tenant, range, columns, only, visit)?.is_continue() {
+        scan_chunks(snapshot, table, tenant, range, columns, only, visit)?;
+    }
+    Ok(())
+}
+
+/// Takes a batch of rows; breaks when it has had enough.
+pub(crate) type Visit<'a> = dyn FnMut(&RecordBatch) -> Result<ControlFlow<()>, CorrelatorError> + 'a;
+
+/// [`scan_only`] of rows in memory.
+pub(crate) fn scan_memory(
+    snapshot: &Snapshot,
+    table: Table,
+    tenant: &TenantId,
+    range: Range,
+    columns: &[usize],
+    only: Option<Only>,
+    visit: &mut Visit<'_>,
+) -> Result<ControlFlow<()>, CorrelatorError> {
+    for batch in snapshot.table(table).batches.iter().rev() {
+        let Some(mut wanted) = wanted(batch, tenant, range).map_err(scanning)? else { continue };
+        if let Some(Only { columns, choose }) = only {
+            let chosen = batch.project(columns).and_then(|seen| choose(&seen)).map_err(scanning)?;
+            wanted = and(&wanted, &chosen).map_err(scanning)?;
+        }
+        let rows = wanted.true_count();
+        let batch = batch.project(columns).map_err(scanning)?;
+        let batch =
+            if rows == batch.num_rows() { batch } else { filter_record_batch(&batch, &wanted).map_err(scanning)? };
+        if rows > 0 && visit(&batch)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Which rows of a batch, that begins with tenant and timestamp, are of `tenant` in `range`; `None` when none is.
+fn wanted(batch: &RecordBatch, tenant: &TenantId, range: Range) -> Result<Option<BooleanArray>, ArrowError> {
+    let wrong = || ArrowError::SchemaError("tenant_id has another type than stored".to_owned());
+    let tenants = batch.columns().first().and_then(|array| array.as_string_view_opt()).ok_or_else(wrong)?;
+    let times = column_as::<TimestampMicrosecondType>(batch, TIMESTAMP)?.values();
+    let (first, last) = range.micros();
+    // Most batches are of other times, and numbers are compared faster than texts.
+    if !times.iter().any(|time| (first..=last).contains(time)) {
+        return Ok(None);
+    }
+    let inside = |row: usize| (first..=last).contains(&times[row]) && tenants.value(row) == tenant.as_str();
+    let wanted = BooleanArray::from_iter((0..batch.num_rows()).map(|row| Some(inside(row))));
+    Ok((wanted.true_count() > 0).then_some(wanted))
+}
+
+/// [`scan_only`] of chunks, the newest first.
+pub(crate) fn scan_chunks(
+    snapshot: &Snapshot,
+    table: Table,
+    tenant: &TenantId,
+    range: Range,
+    columns: &[usize],
+    only: Option<Only>,
+    visit: &mut Visit<'_>,
 ) -> Result<(), CorrelatorError> {
     let stored = table.stored_schema();
     let projected = Arc::new(stored.project(columns).map_err(scanning)?);
-    let mut pass = |batch: &RecordBatch| {
-        let batch = of_tenant_in_range(batch, tenant, range).map_err(scanning)?;
-        if batch.num_rows() == 0 { Ok(ControlFlow::Continue(())) } else { visit(&batch) }
-    };
-    let TableSnapshot { batches, chunks } = snapshot.table(table);
-    for batch in batches.iter().rev() {
-        let rows = match only {
-            None => batch.project(columns),
-            Some(only) => batch
-                .project(only.columns)
-                .and_then(|seen| (only.choose)(&seen))
-                .and_then(|chosen| filter_record_batch(&batch.project(columns)?, &chosen)),
-        };
-        if pass(&rows.map_err(scanning)?)?.is_break() {
-            return Ok(());
-        }
-    }
     let bucket = bucket_of(tenant.as_str());
-    let wanted =
+    let is_there =
         |chunk: &&Arc<Chunk>| chunk.bucket == bucket && chunk.max_time >= range.from && chunk.min_time < range.to;
-    for chunk in newest_first(chunks).filter(wanted) {
+    for chunk in newest_first(&snapshot.table(table).chunks).filter(is_there) {
         let failed = |source| CorrelatorError::Chunk { path: chunk.path.clone(), source };
         let builder = open(chunk)?;
         let time = columns.get(1).map_or("timestamp", |at| stored.field(*at).name());
@@ -109,7 +153,10 @@ pub(crate) fn scan_only(
         let reader = if let Some(filter) = filter { reader.with_row_filter(filter) } else { reader };
         for batch in reader.build().map_err(failed)? {
             let batch = as_stored(&batch.map_err(scanning)?, &projected).map_err(scanning)?;
-            if pass(&batch)?.is_break() {
+            let Some(wanted) = wanted(&batch, tenant, range).map_err(scanning)? else { continue };
+            let is_all = wanted.true_count() == batch.num_rows();
+            let batch = if is_all { batch } else { filter_record_batch(&batch, &wanted).map_err(scanning)? };
+            if visit(&batch)?.is_break() {
                 return Ok(());
             }
         }
@@ -260,17 +307,4 @@ fn as_stored(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Arr
     let columns: Result<Vec<ArrayRef>, ArrowError> =
         batch.columns().iter().zip(wanted).map(|(array, field)| cast(array, field.data_type())).collect();
     RecordBatch::try_new(schema.clone(), columns?)
-}
-
-fn of_tenant_in_range(batch: &RecordBatch, tenant: &TenantId, range: Range) -> Result<RecordBatch, ArrowError> {
-    let wrong = || ArrowError::SchemaError("tenant_id has another type than stored".to_owned());
-    let tenants = batch.columns().first().and_then(|array| array.as_string_view_opt()).ok_or_else(wrong)?;
-    let times = column_as::<TimestampMicrosecondType>(batch, 1)?;
-    let (first, last) = range.micros();
-    let inside = |row: usize| (first..=last).contains(&times.value(row)) && tenants.value(row) == tenant.as_str();
-    let mask: Vec<bool> = (0..batch.num_rows()).map(inside).collect();
-    if mask.iter().all(|inside| *inside) {
-        return Ok(batch.clone());
-    }
-    filter_record_batch(batch, &BooleanArray::from(mask))
 }

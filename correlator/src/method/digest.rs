@@ -5,6 +5,7 @@
 use super::causes::Question;
 use super::delays::{Delayed, Delays};
 use super::observations::Observations;
+use super::red::{Red, red};
 use super::slots::{GridSlot, Slots};
 use super::steps::{Context, Steps};
 use super::templates::Templates;
@@ -49,6 +50,8 @@ pub(crate) struct Digest {
     pub(super) delays: Vec<(Delayed, Vec<(NanosClass, u32)>)>,
     /// When messages of each template were written in the slot: the first and the last, by template.
     pub(crate) messages: Vec<(u32, UnixNanos, UnixNanos)>,
+    /// Rate, errors and duration of what was answered in the slot.
+    pub(crate) red: Vec<Red>,
     /// Steps and values that were too many to count.
     pub(crate) dropped: u64,
 }
@@ -67,9 +70,9 @@ impl Digest {
         let mut classed: Vec<(Delayed, Vec<(NanosClass, u32)>)> =
             delays.series.iter().map(|series| (series.delayed, classes(series.nanos()))).collect();
         classed.sort_unstable();
-        let messages = messages(&traces, observations, slot);
+        let (messages, red) = (messages(&traces, observations, slot), red(&traces, slot));
         *templates = traces.templates;
-        Self { slot, steps: counted, delays: classed, messages, dropped: steps.dropped + delays.dropped }
+        Self { slot, steps: counted, delays: classed, messages, red, dropped: steps.dropped + delays.dropped }
     }
 
     /// True when nothing happened in the slot.

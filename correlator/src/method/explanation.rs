@@ -8,6 +8,7 @@ use super::observations::Observations;
 use super::series::Shift;
 use super::study::{Shown, Study};
 use super::traces::{Symbol, Traces};
+use std::fmt::Display;
 
 /// Characters of a message that a sentence repeats.
 const MOST_CHARACTERS: usize = 120;
@@ -30,24 +31,41 @@ pub(super) fn title(study: &Study<'_>, shown: &Shown, proof: Proof) -> String {
         Proof::Finding(finding) => &shown.findings[finding as usize],
         Proof::Shift(shift) => {
             let shift = &shown.shifts[shift as usize];
-            return format!("{} of {} left its range", name(&seen.metrics, shift.metric), asset(shift.asset));
+            return shift_title(&name(&seen.metrics, shift.metric), &asset(shift.asset));
         }
     };
     match finding.what {
         What::Step { context, .. } => {
-            let verb = match kind(&study.traces, finding) {
-                CauseKind::Errors => "fails",
-                _ => "does something else",
-            };
-            format!("{} in {} {verb}", operation(context.operation), asset(context.asset))
+            let fails = matches!(kind(&study.traces, finding), CauseKind::Errors);
+            step_title(&operation(context.operation), &asset(context.asset), fails)
         }
-        What::Slow { delayed: Delayed::Own { asset: of, operation: work }, .. } => {
-            format!("{} in {} is slow", operation(work), asset(of))
-        }
-        What::Slow { delayed: Delayed::Call { caller, callee, .. } | Delayed::Edge { caller, callee }, .. } => {
+        What::Slow { delayed, .. } => delay_title(delayed, asset, operation),
+    }
+}
+
+/// That a step of an operation is taken more often.
+pub(super) fn step_title(operation: &str, asset: &str, fails: bool) -> String {
+    let verb = if fails { "fails" } else { "does something else" };
+    format!("{operation} in {asset} {verb}")
+}
+
+/// That something takes longer.
+pub(super) fn delay_title<T: Display>(
+    delayed: Delayed,
+    asset: impl Fn(u32) -> T,
+    operation: impl Fn(u32) -> T,
+) -> String {
+    match delayed {
+        Delayed::Own { asset: of, operation: work } => format!("{} in {} is slow", operation(work), asset(of)),
+        Delayed::Call { caller, callee, .. } | Delayed::Edge { caller, callee } => {
             format!("calls from {} to {} are slow", asset(caller), asset(callee))
         }
     }
+}
+
+/// That a metric is elsewhere.
+pub(super) fn shift_title(metric: &str, asset: &str) -> String {
+    format!("{metric} of {asset} left its range")
 }
 
 /// What speaks against an asset as one sentence with figures.

@@ -5,10 +5,13 @@
 
 use super::delays::{Delayed, high_rank, slow_limit};
 use super::digest::{Digest, NanosClass, StepKey};
-use super::scan::{Counted, MOST_QUIET, loud};
+use super::explanation::{delay_title, step_title};
+use super::names::{AllNames, Used};
+use super::scan::{Counted, Loud, MOST_QUIET, loud};
 use super::share::Slot;
 use super::slots::GridSlot;
 use super::steps::Context;
+use super::traces::Symbol;
 use hashbrown::HashMap;
 use std::ops::Range;
 
@@ -27,6 +30,17 @@ pub(crate) struct LoudRun {
     pub(crate) slots: Range<GridSlot>,
     /// How far the worst of it is from what is usual, in standard deviations.
     pub(crate) deviate: f64,
+    /// What that is.
+    pub(crate) sign: Option<Sign>,
+}
+
+/// What stands out most, which is not always what caused it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sign {
+    /// In a few words.
+    pub(crate) title: String,
+    /// In which asset; of a call in the one that is called.
+    pub(crate) asset: String,
 }
 
 /// What a scan found.
@@ -34,6 +48,20 @@ pub(crate) struct LoudRun {
 pub(crate) struct Scanned {
     /// In the order of time.
     pub(crate) runs: Vec<LoudRun>,
+    /// Comparisons that were made: series times slots.
+    pub(crate) tests: u64,
+}
+
+/// What stands out in the slots of an hour by what spans and logs show.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// The first of its slots; `None` before anything was scanned.
+    pub(super) first: Option<GridSlot>,
+    pub(super) loud: Loud,
+    /// How many series were looked at: they are numbered from 0 on.
+    pub(super) series: usize,
+    /// What those say that are the loudest of a slot.
+    pub(super) signs: HashMap<u32, Sign>,
     /// Comparisons that were made: series times slots.
     pub(crate) tests: u64,
 }
@@ -95,11 +123,30 @@ impl History {
         before as u64
     }
 
-    /// Forgets the older half of the slots; returns how many.
-    pub(crate) fn forget_half(&mut self) -> u64 {
-        match self.slots.get(self.slots.len().div_ceil(2)) {
-            Some(first) => self.forget_before(*first),
-            None => self.forget_before(GridSlot(i32::MAX)),
+    /// The first of the newer half of the slots.
+    pub(crate) fn middle(&self) -> Option<GridSlot> {
+        self.slots.get(self.slots.len().div_ceil(2)).copied()
+    }
+
+    /// Marks the names and templates in use.
+    pub(crate) fn mark(&self, used: &mut Used) {
+        let mut symbol = |symbol: Symbol| {
+            used.templates.extend(symbol.as_template());
+            used.operations.extend(symbol.as_child());
+        };
+        for (context, next) in self.steps.keys() {
+            symbol(context.previous);
+            symbol(*next);
+        }
+        for context in self.contexts.keys() {
+            used.assets.insert(context.asset);
+            used.operations.insert(context.operation);
+        }
+        for delayed in self.delays.keys() {
+            used.assets.extend(delayed.assets());
+            if let Delayed::Own { operation, .. } | Delayed::Call { operation, .. } = delayed {
+                used.operations.insert(*operation);
+            }
         }
     }
 
@@ -109,7 +156,7 @@ impl History {
     }
 
     /// What stands out in the hour up to the slot `last` and including it.
-    pub(crate) fn scan(&self, last: GridSlot) -> Scanned {
+    pub(crate) fn scan(&self, last: GridSlot, names: &AllNames) -> Heard {
         let first = last.later(1 - HISTORY_SLOTS);
         let number = |slot: GridSlot| slot.0.checked_sub(first.0).and_then(|slot| u32::try_from(slot).ok());
         let number = |slot: GridSlot| number(slot).filter(|number| *number < HISTORY_SLOTS as u32);
@@ -139,12 +186,22 @@ impl History {
             all.push(Counted::delay(&slots));
         }
         let tests = all.len() as u64 * self.slots.len() as u64;
-        let absolute = |slot: u32| first.later(slot as i32);
-        let runs = loud(all, HISTORY_SLOTS as u32)
-            .runs()
-            .into_iter()
-            .map(|run| LoudRun { slots: absolute(run.slots.start)..absolute(run.slots.end), deviate: run.deviate });
-        Scanned { runs: runs.collect(), tests }
+        let series = all.len();
+        let loud = loud(all, HISTORY_SLOTS as u32);
+        let signs = loud.loudest().filter_map(|series| Some((series, self.sign(series as usize, names)?))).collect();
+        Heard { first: Some(first), loud, series, signs, tests }
+    }
+
+    /// What a step or series says, by its place in what is scanned: first the steps, then the delays.
+    fn sign(&self, place: usize, names: &AllNames) -> Option<Sign> {
+        let (asset, operation) = (|number| names.assets.text(number), |number| names.operations.text(number));
+        if let Some((context, next)) = self.steps.keys().nth(place) {
+            let title = step_title(operation(context.operation), asset(context.asset), *next == Symbol::FAILED);
+            return Some(Sign { title, asset: asset(context.asset).to_owned() });
+        }
+        let delayed = self.delays.keys().nth(place - self.steps.len())?;
+        let [_, of] = delayed.assets();
+        Some(Sign { title: delay_title(*delayed, asset, operation), asset: asset(of).to_owned() })
     }
 
     fn measure(&mut self) {

@@ -5,7 +5,9 @@
 //!                                                                 └─> delays ─┤                              ├─> study
 //!                 points ────────────────────────────────────────> series ────┼──────────────────────────────┘     │
 //!                                                                             └─> scan: when something was wrong   v
-//!                                          one slot: digest ─> history: the last hour ─┘
+//!                                          one slot: digest ─> history: the last hour ─┤
+//!                          one minute of points ────────────> levels: the last hour ──┘
+//!                                          one slot: red, of operations and edges, to be asked for
 //!                                                                                        causes, incidents (explanation)
 //!
 //! traces, observations ─> onsets (of trouble, by asset and kind) ─> lag (which follow one another; discovery) ─┐
@@ -28,11 +30,14 @@ pub(crate) mod history;
 pub(crate) mod hours;
 pub(crate) mod incidents;
 mod lag;
+pub(crate) mod levels;
 pub(crate) mod links;
+pub(crate) mod names;
 pub(crate) mod observations;
 mod onsets;
+pub(crate) mod red;
 mod scan;
-mod series;
+pub(crate) mod series;
 mod share;
 pub(crate) mod slots;
 mod steps;

@@ -29,22 +29,47 @@ pub(super) struct Run {
     pub(super) deviate: f64,
 }
 
-/// What stands out when: by slot the largest deviate, 0 where nothing does, and the numbers of the series that do.
-#[derive(Debug)]
+/// What stands out when: by slot the largest deviate, 0 where nothing does, and the numbers of the series that do, first
+/// that whose deviate it is.
+#[derive(Debug, Default)]
 pub(super) struct Loud(Vec<(f64, Vec<u32>)>);
 
 impl Loud {
     /// Nothing yet, in slots before `end`.
-    fn new(end: u32) -> Self {
+    pub(super) fn new(end: u32) -> Self {
         Self(vec![(0.0, Vec::new()); end as usize])
     }
 
     /// A series stands out in these slots.
     pub(super) fn add(&mut self, series: usize, slots: Range<u32>, deviate: f64) {
         for (largest, who) in &mut self.0[slots.start as usize..slots.end as usize] {
-            *largest = deviate.max(*largest);
             who.push(series as u32);
+            if deviate > *largest {
+                *largest = deviate;
+                let last = who.len() - 1;
+                who.swap(0, last);
+            }
         }
+    }
+
+    /// Takes over what stands out in another's slots, which are so many later here.
+    pub(super) fn copy(&mut self, other: &Self, later: i64) {
+        for (slot, loud) in (later..).zip(&other.0) {
+            if let Some(here) = usize::try_from(slot).ok().and_then(|slot| self.0.get_mut(slot)) {
+                here.clone_from(loud);
+            }
+        }
+    }
+
+    /// The series that stands out most in each slot in which something does.
+    pub(super) fn loudest(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().filter_map(|(_, who)| who.first().copied())
+    }
+
+    /// The series that stands out most in a run.
+    pub(super) fn loudest_in(&self, run: &Run) -> Option<u32> {
+        let slots = &self.0[run.slots.start as usize..run.slots.end as usize];
+        slots.iter().find(|(deviate, _)| *deviate == run.deviate)?.1.first().copied()
     }
 
     /// True of a slot in which something stands out.

@@ -168,8 +168,7 @@ fn series(points: &[PointSeen]) -> impl Iterator<Item = &[PointSeen]> {
 pub(super) fn stand_out(points: &[PointSeen], metrics: &[String], slots: &Slots, first: usize, found: &mut Loud) {
     for (number, points) in (first..).zip(series(points)) {
         let metric = metrics.get(points[0].metric as usize).map_or("", String::as_str);
-        // A count of restarts stays what it is when the trouble is over.
-        if !is_own_resource(metric) || metric.contains("restart") {
+        if !may_stand_out(metric) {
             continue;
         }
         let before =
@@ -181,10 +180,19 @@ pub(super) fn stand_out(points: &[PointSeen], metrics: &[String], slots: &Slots,
     }
 }
 
+/// True for series whose levels are looked at to find when something was wrong.
+pub(crate) fn may_stand_out(metric: &str) -> bool {
+    // A count of restarts stays what it is when the trouble is over.
+    is_own_resource(metric) && !metric.contains("restart")
+}
+
 /// The slots between two successive points, of slot and value, that are both much higher than those before them, and
 /// their score. What has stayed higher for the longest time that a run lasts is the level from then on.
-fn loud(values: &[(u32, f64)], metric: &str) -> Vec<(Range<u32>, f64)> {
+pub(super) fn loud(values: &[(u32, f64)], metric: &str) -> Vec<(Range<u32>, f64)> {
     let mut found: Vec<(Range<u32>, f64)> = Vec::new();
+    if !varies(values, metric) {
+        return found;
+    }
     let mut is_loud = vec![false; values.len()];
     // Where the level begins, and where what is louder now began.
     let (mut level_from, mut loud_from) = (0, None);
@@ -210,17 +218,28 @@ fn loud(values: &[(u32, f64)], metric: &str) -> Vec<(Range<u32>, f64)> {
     found
 }
 
+/// False when not even the highest value stands out from the lowest one: most processes use what they always use.
+fn varies(values: &[(u32, f64)], metric: &str) -> bool {
+    let values = || values.iter().map(|(_, value)| *value);
+    let (lowest, highest) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+    // Of levels below 0 the nearest to 0 has the smallest scale.
+    lowest <= 0.0 || score_of(lowest, highest, 0.0, metric) >= STANDS_OUT
+}
+
+/// How far `now` stands out from a level, in units of at least `scale`, as the square root of its weight.
+fn score_of(level: f64, now: f64, scale: f64, metric: &str) -> f64 {
+    let deviate = deviate(level, now, scale);
+    let shift = Shift { asset: 0, metric: 0, before: level, now, deviate, relevance: 1.0 };
+    weight(&shift, metric, true).sqrt()
+}
+
 /// How far `now` stands out from the values before it, as the square root of its weight.
 fn score(before: &[f64], now: f64, metric: &str) -> f64 {
     if before.len() < LEAST_BEFORE {
         return 0.0;
     }
     let level = median(&mut before.to_vec());
-    let score = |scale: f64| {
-        let shift =
-            Shift { asset: 0, metric: 0, before: level, now, deviate: deviate(level, now, scale), relevance: 1.0 };
-        weight(&shift, metric, true).sqrt()
-    };
+    let score = |scale: f64| score_of(level, now, scale, metric);
     // The scale costs more than all else, and hardly any value is so high that it must be known.
     if score(0.0) < STANDS_OUT { 0.0 } else { score(scale(before, LEAST_NOW)) }
 }

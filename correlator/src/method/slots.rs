@@ -2,7 +2,7 @@
 
 use super::causes::Question;
 use std::ops::Range;
-use whence_schema::UnixNanos;
+use whence_schema::{BUCKET_NANOS, UnixNanos};
 
 /// Length of a slot: short enough to see when something begins, long enough to hold some calls of what is called
 /// rarely.
@@ -20,6 +20,11 @@ impl GridSlot {
     pub(crate) fn at(time: UnixNanos) -> Self {
         // 64 bits of nanoseconds are fewer slots than 32 bits can number.
         Self(time.0.div_euclid(SLOT_NANOS) as i32)
+    }
+
+    /// The slot with which the minute of an instant ends.
+    pub(crate) fn last_of_minute(time: UnixNanos) -> Self {
+        Self::at(UnixNanos(time.bucket().0.saturating_add(BUCKET_NANOS - 1)))
     }
 
     /// When it begins.

@@ -4,7 +4,7 @@
 //! tokens that differ are masked as well (as Drain does: He et al., "Drain: An Online Log Parsing Approach with Fixed
 //! Depth Tree", ICWS 2017). A message that was seen before, masked, costs one look-up.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Tokens of a message that are looked at: what tells messages apart comes early, and payloads come late.
@@ -19,6 +19,10 @@ const PREFIX: usize = 2;
 const MOST_TEMPLATES: usize = 20_000;
 /// Messages whose template is remembered; beyond that all are forgotten, and compared with templates again.
 const MOST_KNOWN: usize = 1 << 17;
+/// Bytes that a template takes beside its tokens, a token beside its text, and a known message, about.
+const TEMPLATE_BYTES: usize = 96;
+const TOKEN_BYTES: usize = 24;
+const KNOWN_BYTES: usize = 32;
 /// Stands for a token that varies.
 const MASK: &str = "<*>";
 
@@ -33,6 +37,11 @@ pub(crate) struct Templates {
     /// Template by asset and masked message.
     known: HashMap<(u32, u64), u32>,
     masked: String,
+    /// Numbers of templates that were forgotten.
+    free: Vec<u32>,
+    bytes: usize,
+    /// Messages whose template there was no room for.
+    pub(crate) refused: u64,
 }
 
 impl Templates {
@@ -57,22 +66,65 @@ impl Templates {
         template
     }
 
-    /// Adds a template that an earlier process had found; its number is that of templates before.
-    pub(crate) fn restore(&mut self, asset: u32, text: &str) {
+    /// Adds a template that an earlier process had found; returns its number.
+    pub(crate) fn restore(&mut self, asset: u32, text: &str) -> u32 {
         let tokens: Vec<&str> = text.split(' ').filter(|token| !token.is_empty()).collect();
-        self.groups.entry(group(asset, &tokens)).or_default().push(self.tokens.len() as u32);
-        self.tokens.push(tokens.iter().map(|token| (*token).into()).collect());
-        self.assets.push(asset);
+        let template = self.put(asset, &tokens);
+        self.groups.entry(group(asset, &tokens)).or_default().push(template);
+        template
+    }
+
+    /// Forgets the templates that are not among `used`; their numbers are given to others. Returns how many.
+    pub(crate) fn retain(&mut self, used: &HashSet<u32>) -> u64 {
+        let mut forgotten = 0;
+        for (template, tokens) in self.tokens.iter_mut().enumerate().filter(|(_, tokens)| !tokens.is_empty()) {
+            if !used.contains(&(template as u32)) {
+                self.bytes -= bytes_of(tokens);
+                *tokens = Vec::new();
+                self.free.push(template as u32);
+                forgotten += 1;
+            }
+        }
+        self.groups.retain(|_, templates| {
+            templates.retain(|template| used.contains(template));
+            !templates.is_empty()
+        });
+        self.known = HashMap::new();
+        if self.free.len() == self.tokens.len() {
+            (self.tokens, self.assets, self.free) = (Vec::new(), Vec::new(), Vec::new());
+        }
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        forgotten
+    }
+
+    /// Bytes of memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes + self.known.len() * KNOWN_BYTES + self.free.len() * TOKEN_BYTES
+    }
+
+    fn put(&mut self, asset: u32, tokens: &[&str]) -> u32 {
+        // An empty message has a token as well: templates without any are free.
+        let tokens: Vec<Box<str>> = match tokens {
+            [] => vec!["".into()],
+            tokens => tokens.iter().map(|token| (*token).into()).collect(),
+        };
+        self.bytes += bytes_of(&tokens);
+        match self.free.pop() {
+            Some(template) => {
+                (self.tokens[template as usize], self.assets[template as usize]) = (tokens, asset);
+                template
+            }
+            None => {
+                self.tokens.push(tokens);
+                self.assets.push(asset);
+                self.tokens.len() as u32 - 1
+            }
+        }
     }
 
     /// Whose messages they are.
     pub(crate) fn asset(&self, template: u32) -> Option<u32> {
         self.assets.get(template as usize).copied()
-    }
-
-    /// Number of templates.
-    pub(crate) fn len(&self) -> usize {
-        self.tokens.len()
     }
 
     /// The tokens of a template.
@@ -82,12 +134,13 @@ impl Templates {
 
     fn similar(&mut self, asset: u32, masked: &str) -> u32 {
         let tokens: Vec<&str> = masked.split(' ').filter(|token| !token.is_empty()).collect();
-        let full = self.tokens.len() >= MOST_TEMPLATES;
-        let alike = self.groups.entry(group(asset, &tokens)).or_default();
+        let full = self.tokens.len() - self.free.len() >= MOST_TEMPLATES;
+        let group = group(asset, &tokens);
+        let alike = self.groups.get(&group).map_or(&[][..], Vec::as_slice);
         let mut best: Option<(f32, u32)> = None;
         for &template in alike.iter() {
             let same = self.tokens[template as usize].iter().zip(&tokens).filter(|(a, b)| &***a == **b).count();
-            let share = same as f32 / tokens.len().max(1) as f32;
+            let share = if tokens.is_empty() { 1.0 } else { same as f32 / tokens.len() as f32 };
             if best.is_none_or(|(most, _)| share > most) {
                 best = Some((share, template));
             }
@@ -96,21 +149,27 @@ impl Templates {
             Some((share, template)) if share >= SIMILAR => {
                 for (known, token) in self.tokens[template as usize].iter_mut().zip(&tokens) {
                     if &**known != *token {
+                        self.bytes = (self.bytes + MASK.len()).saturating_sub(known.len());
                         *known = MASK.into();
                     }
                 }
                 template
             }
-            _ if full => self.tokens.len() as u32 - 1,
+            _ if full => {
+                self.refused += 1;
+                self.tokens.len() as u32 - 1
+            }
             _ => {
-                let template = self.tokens.len() as u32;
-                self.tokens.push(tokens.iter().map(|token| (*token).into()).collect());
-                self.assets.push(asset);
-                alike.push(template);
+                let template = self.put(asset, &tokens);
+                self.groups.entry(group).or_default().push(template);
                 template
             }
         }
     }
+}
+
+fn bytes_of(tokens: &[Box<str>]) -> usize {
+    TEMPLATE_BYTES + tokens.iter().map(|token| token.len() + TOKEN_BYTES).sum::<usize>()
 }
 
 /// The group of templates in which a message's is.

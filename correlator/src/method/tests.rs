@@ -8,6 +8,8 @@ use super::causes::{CauseKind, Question, RootCause, root_causes};
 use super::digest::Digest;
 use super::history::History;
 use super::incidents::incidents;
+use super::levels::Levels;
+use super::names::AllNames;
 use super::observations::{ChangeKind, ChangeSeen, LogSeen, Observations, PointSeen, SpanKind, SpanSeen};
 use super::slots::GridSlot;
 use super::templates::Templates;
@@ -345,17 +347,23 @@ fn digests_of_slots_have_the_same_runs_as_their_events() {
         for slot in slots.clone().map(GridSlot) {
             assert_eq!(history.add(&Digest::of(&around(&seen, slot), slot, &mut templates)), 0);
         }
-        let runs = history.scan(GridSlot(slots.end - 1)).runs.into_iter();
-        let runs: Vec<_> = runs.map(|run| (run.slots.start.start(), run.slots.end.start())).collect();
-        assert_eq!(runs, found);
+        let mut names = AllNames::default();
+        seen.assets.iter().for_each(|name| assert_eq!(seen.assets[names.assets.number(name) as usize], *name));
+        seen.operations.iter().for_each(|name| _ = names.operations.number(name));
+        let last = GridSlot(slots.end - 1);
+        let runs_of = |history: &History| Levels::default().runs(&history.scan(last, &names), last, &names);
+        let runs = runs_of(&history);
+        let times: Vec<_> = runs.iter().map(|run| (run.slots.start.start(), run.slots.end.start())).collect();
+        assert_eq!(times, found);
+        for run in &runs {
+            let sign = run.sign.as_ref().unwrap();
+            assert!(seen.assets.contains(&sign.asset) && sign.title.contains(&sign.asset), "{sign:?}");
+        }
         let bytes = history.bytes();
-        assert_eq!((history.forget_half(), history.bytes() < bytes), (30, true));
-        assert_eq!(
-            history.scan(GridSlot(slots.end - 1)).runs.len(),
-            runs.len(),
-            "the trouble is in the half that stays"
-        );
-        while history.forget_half() > 0 {}
-        assert_eq!(history.bytes(), 0);
+        let middle = history.middle().unwrap();
+        assert_eq!((history.forget_before(middle), history.bytes() < bytes), (30, true));
+        assert_eq!(runs_of(&history).len(), runs.len(), "the trouble is in the half that stays");
+        history.forget_before(GridSlot(i32::MAX));
+        assert_eq!((history.bytes(), history.middle()), (0, None));
     }
 }

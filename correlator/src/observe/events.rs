@@ -7,7 +7,7 @@ use super::novelty::Novelty;
 use super::{MOST_TEXT, Observed, stays};
 use crate::error::CorrelatorError;
 use crate::functions::detail::parse;
-use crate::functions::scan::{Only, Range, scan, scan_only};
+use crate::functions::scan::{Only, Range, scan_chunks, scan_memory};
 use crate::method::observations::{ChangeKind, ChangeSeen, LogSeen, Observations, SpanKind, SpanSeen};
 use arrow::array::{
     Array, ArrowPrimitiveType, AsArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch,
@@ -23,7 +23,7 @@ use whence_schema::{EventId, Severity, SpanId, Table, TenantId, TraceId, UnixNan
 use whence_storage::Snapshot;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What both passes read, in the order of the stored columns; the second has the payload at the end.
+/// What is read of every row, in the order of the stored columns; with the payload, that is at the end.
 const COLUMNS: [usize; 20] = [
     column::TENANT_ID,
     column::TIMESTAMP,
@@ -55,7 +55,7 @@ const COLUMNS_AND_PAYLOAD: [usize; 21] = {
     }
     columns
 };
-/// Rows of the second pass.
+/// Rows of chunks whose payload is read.
 const WITH_PAYLOAD: Only = Only {
     columns: &[column::SIGNAL, column::SOURCE_MODULE, column::EVENT_TYPE, column::KIND],
     choose: |batch| {
@@ -234,6 +234,8 @@ pub(super) struct Reading {
     most: usize,
     /// One trace of how many is kept: a power of two.
     of: u64,
+    /// False when changes are of no interest; they are told apart from logs all the same.
+    with_changes: bool,
     assets: Names,
     operations: Names,
     spans: Vec<SpanSeen>,
@@ -256,7 +258,7 @@ const VERSION: u32 = 0;
 const MODEL: u32 = 1;
 
 impl Reading {
-    pub(super) fn new(range: Range, most: usize) -> Self {
+    pub(super) fn new(range: Range, most: usize, with_changes: bool) -> Self {
         let (mut things, mut values) = (Names::default(), Names::default());
         values.number("");
         things.number("service.version");
@@ -265,6 +267,7 @@ impl Reading {
             range,
             most: most.max(1),
             of: 1,
+            with_changes,
             assets: Names::default(),
             operations: Names::default(),
             spans: Vec::new(),
@@ -279,10 +282,13 @@ impl Reading {
     }
 
     pub(super) fn read(&mut self, snapshot: &Snapshot, tenant: &TenantId) -> Result<(), CorrelatorError> {
-        let range = self.range;
-        scan(snapshot, Table::Events, tenant, range, &COLUMNS, &mut |batch| self.without_payload(batch))?;
-        let (columns, only) = (&COLUMNS_AND_PAYLOAD, Some(WITH_PAYLOAD));
-        scan_only(snapshot, Table::Events, tenant, range, columns, only, &mut |batch| self.with_payload(batch))
+        let (range, table) = (self.range, Table::Events);
+        let mut add = |batch: &RecordBatch| self.add(batch);
+        if scan_memory(snapshot, table, tenant, range, &COLUMNS_AND_PAYLOAD, None, &mut add)?.is_break() {
+            return Ok(());
+        }
+        scan_chunks(snapshot, table, tenant, range, &COLUMNS, None, &mut add)?;
+        scan_chunks(snapshot, table, tenant, range, &COLUMNS_AND_PAYLOAD, Some(WITH_PAYLOAD), &mut add)
     }
 
     pub(super) fn finish(mut self) -> Observed {
@@ -303,42 +309,37 @@ impl Reading {
         }
     }
 
-    /// What is told by columns alone, and of every event its version and model.
-    fn without_payload(&mut self, batch: &RecordBatch) -> Result<ControlFlow<()>, CorrelatorError> {
+    /// What a batch tells: without payloads by columns alone, of the rows for which that is enough.
+    fn add(&mut self, batch: &RecordBatch) -> Result<ControlFlow<()>, CorrelatorError> {
         let columns = Columns::of(batch)?;
+        let payloads = match batch.columns().get(COLUMNS.len()) {
+            Some(payloads) => Some(payloads.as_string_view_opt().ok_or(MISSING)?),
+            None => None,
+        };
         let mut numbers = Numbers::new(&columns);
         for row in 0..batch.num_rows() {
-            if needs_payload(columns.decisive(), row) {
+            let needed = needs_payload(columns.decisive(), row);
+            let payload = payloads.filter(|_| needed).map(|payloads| payloads.value(row));
+            if needed && payload.is_none() {
                 continue;
             }
-            let asset = numbers.assets.get(row, |name| self.assets.number(name));
             let event = if columns.signal.value(row) == SIGNAL_SPAN {
-                self.push_span(&columns, &mut numbers, row, None)
+                let peer = payload.and_then(peer).map(|peer| self.assets.number(peer));
+                self.push_span(&columns, &mut numbers, row, peer)
             } else {
                 let Some(event) = columns.position_id(row) else { continue };
+                let asset = numbers.assets.get(row, |name| self.assets.number(name));
+                if let Some(payload) = payload {
+                    self.push_told(&columns, row, event, asset, &parse(payload));
+                    continue;
+                }
                 let body = text_or_empty(columns.body, row);
                 let body = if body.is_empty() { text_or_empty(columns.name, row) } else { body };
                 self.push_log(&columns, row, event, asset, shortened(body, LONGEST).to_owned());
                 event
             };
-            self.note_version(&columns, &mut numbers, row, event);
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// What is told by attributes.
-    fn with_payload(&mut self, batch: &RecordBatch) -> Result<ControlFlow<()>, CorrelatorError> {
-        let columns = Columns::of(batch)?;
-        let payloads = batch.column(COLUMNS.len()).as_string_view_opt().ok_or(MISSING)?;
-        let mut numbers = Numbers::new(&columns);
-        for row in 0..batch.num_rows() {
-            if columns.signal.value(row) == SIGNAL_SPAN {
-                let peer = peer(payloads.value(row)).map(|peer| self.assets.number(peer));
-                let event = self.push_span(&columns, &mut numbers, row, peer);
+            if self.with_changes {
                 self.note_version(&columns, &mut numbers, row, event);
-            } else if let Some(event) = columns.position_id(row) {
-                let asset = numbers.assets.get(row, |name| self.assets.number(name));
-                self.push_told(&columns, row, event, asset, &parse(payloads.value(row)));
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -360,7 +361,8 @@ impl Reading {
             name: text_or_empty(columns.name, row),
             body: text_or_empty(columns.body, row),
         };
-        if changes::evaluates_flag(described)
+        if self.with_changes
+            && changes::evaluates_flag(described)
             && let Some((key, value)) = flag(payload)
         {
             let (thing, value) = (self.things.number(key), self.values.number(value));

@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 
 /// Texts, each once, in the order in which they were first seen.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(super) struct Names {
     texts: Vec<String>,
     numbers: HashMap<String, u32>,
 }
@@ -17,17 +17,7 @@ impl Names {
         Self { texts, numbers }
     }
 
-    /// The number of a text that has one.
-    pub(crate) fn known(&self, text: &str) -> Option<u32> {
-        self.numbers.get(text).copied()
-    }
-
-    /// Number of texts.
-    pub(crate) fn len(&self) -> usize {
-        self.texts.len()
-    }
-
-    pub(crate) fn number(&mut self, text: &str) -> u32 {
+    pub(super) fn number(&mut self, text: &str) -> u32 {
         if let Some(number) = self.numbers.get(text) {
             return *number;
         }
@@ -37,7 +27,7 @@ impl Names {
         number
     }
 
-    pub(crate) fn text(&self, number: u32) -> &str {
+    pub(super) fn text(&self, number: u32) -> &str {
         &self.texts[number as usize]
     }
 

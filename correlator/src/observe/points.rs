@@ -6,10 +6,12 @@
 use super::names::Names;
 use super::stays;
 use crate::error::CorrelatorError;
-use crate::functions::scan::{Range, scan};
+use crate::functions::scan::{Only, Range, scan_only};
 use crate::method::observations::{Observations, PointSeen};
-use arrow::array::{AsArray, RecordBatch};
+use crate::method::series::may_stand_out;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
 use hashbrown::HashMap;
 use std::ops::ControlFlow;
 use whence_schema::tables::metrics::column;
@@ -28,6 +30,25 @@ const COLUMNS: [usize; 8] = [
     column::DIMENSIONS,
 ];
 const MISSING: CorrelatorError = CorrelatorError::Columns { table: "metrics", column: "a column of observations" };
+
+/// Points of the series by which incidents are found.
+pub(super) const MAY_STAND_OUT: Only = Only {
+    columns: &[column::METRIC_NAME],
+    choose: |batch| {
+        let wrong = || ArrowError::SchemaError("metric_name has another type than stored".to_owned());
+        let names = batch.column(0).as_string_view_opt().ok_or_else(wrong)?;
+        // Rows of one metric are near each other.
+        let mut last = ("", false);
+        let may = names.iter().map(|name| {
+            let name = name.unwrap_or_default();
+            if last.0 != name {
+                last = (name, may_stand_out(name));
+            }
+            Some(last.1)
+        });
+        Ok(may.collect::<BooleanArray>())
+    },
+};
 
 /// What is known of a series.
 #[derive(Debug, Clone, Copy)]
@@ -48,20 +69,21 @@ struct Points {
     assets: Names,
 }
 
-/// Adds the points of `range` to `seen`: of the minutes that begin in it. At most `most`, of one series in two, four, ...
-/// where there are more.
+/// Adds the points of `range` to `seen`: of the minutes that begin in it, and of those series that `only` chooses. At most
+/// `most`, of one series in two, four, ... where there are more.
 pub(super) fn read(
     snapshot: &Snapshot,
     tenant: &TenantId,
     range: Range,
     most: usize,
+    only: Option<Only>,
     seen: &mut Observations,
 ) -> Result<(), CorrelatorError> {
     // The minute in which the range begins is nearly whole or nearly empty, and its mean is of the same things.
     let range = Range { from: UnixNanos(range.from.0 - range.from.0.rem_euclid(BUCKET_NANOS)), to: range.to };
     let assets = Names::of(std::mem::take(&mut seen.assets));
     let mut points = Points { most: most.max(1), of: 1, assets, ..Points::default() };
-    scan(snapshot, Table::Metrics, tenant, range, &COLUMNS, &mut |batch| points.add(batch))?;
+    scan_only(snapshot, Table::Metrics, tenant, range, &COLUMNS, only, &mut |batch| points.add(batch))?;
     points.finish(seen);
     Ok(())
 }

@@ -10,3 +10,5 @@ pub(crate) mod rows;
 mod temporal;
 mod through_store;
 mod watching;
+mod watching_bounds;
+mod watching_metrics;

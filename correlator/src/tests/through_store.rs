@@ -70,29 +70,33 @@ impl Life {
         let points = MetricPoints { exemplars: exemplars.collect(), ..MetricPoints::default() };
         let rows = [(Signal::Traces, Rows::Events(batch(&events))), (Signal::Metrics, Rows::Metrics(points))];
         for (signal, rows) in rows {
-            let request = {
-                let mut requests = requests.lock().unwrap();
-                let body = Bytes::copy_from_slice(&(requests.len() as u32).to_be_bytes());
-                let tenant = TenantId::default();
-                let digest = RequestDigest::of(&tenant, signal, &body);
-                let (received_at, encoding, assets) = (UnixNanos(5_000), Encoding::Protobuf, Vec::new());
-                let (received, rejected) = (items.len() as u64, 0);
-                requests.push(MappedRequest {
-                    tenant,
-                    signal,
-                    received_at,
-                    digest,
-                    body,
-                    encoding,
-                    received,
-                    rejected,
-                    rows,
-                    assets,
-                });
-                requests.last().unwrap().clone()
-            };
-            self.store.append(request).await.unwrap();
+            self.append_rows(requests, &TenantId::default(), (signal, rows)).await;
         }
+    }
+
+    /// Appends a request with these rows.
+    pub(super) async fn append_rows(&self, requests: &Requests, tenant: &TenantId, (signal, rows): (Signal, Rows)) {
+        let request = {
+            let mut requests = requests.lock().unwrap();
+            let body = Bytes::copy_from_slice(&(requests.len() as u32).to_be_bytes());
+            let (tenant, received_at, encoding) = (tenant.clone(), UnixNanos(5_000), Encoding::Protobuf);
+            let digest = RequestDigest::of(&tenant, signal, &body);
+            let (received, rejected, assets) = (1, 0, Vec::new());
+            requests.push(MappedRequest {
+                tenant,
+                signal,
+                received_at,
+                digest,
+                body,
+                encoding,
+                received,
+                rejected,
+                rows,
+                assets,
+            });
+            requests.last().unwrap().clone()
+        };
+        self.store.append(request).await.unwrap();
     }
 
     /// Stops in order; false when that ended at the crash point.

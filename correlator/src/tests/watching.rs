@@ -7,12 +7,12 @@ use super::through_store::{Life, Requests};
 use crate::find_root_causes;
 use crate::options::WatchOptions;
 use crate::statistics::CorrelatorStatistics;
-use crate::watch::{Arrivals, Watcher};
+use crate::watch::{Arrivals, LiveRed, Watcher};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::path::Path;
 use std::sync::Arc;
-use whence_schema::{TenantId, UnixNanos};
+use whence_schema::{MetricPoints, Rows, Signal, TenantId, UnixNanos};
 use whence_storage::{Erasure, Incident, LogTemplate, Store};
 
 pub(super) const SECOND: i64 = 1_000_000_000;
@@ -23,12 +23,12 @@ const LENGTH: i64 = 1_200;
 const TROUBLE: std::ops::Range<i64> = 780..930;
 
 /// Seconds since the beginning.
-fn at(second: i64) -> UnixNanos {
+pub(super) fn at(second: i64) -> UnixNanos {
     UnixNanos(BEGIN + second * SECOND)
 }
 
 /// What one request leaves: a server that calls another, which logs. In trouble half of the calls fail.
-fn request(number: i64, start: i64, fails: bool) -> Vec<EventRow> {
+pub(super) fn request(number: i64, start: i64, fails: bool) -> Vec<EventRow> {
     let trace = number as u128 + 1;
     let front = span(1, 0, "front").trace(trace).at(start, 9_000_000).kind("server");
     let cart = span(2, 1, "cart").trace(trace).at(start + 1_000_000, 5_000_000 + number % 7 * 100_000).kind("server");
@@ -66,31 +66,76 @@ pub(super) struct Watching {
     requests: Requests,
     arrivals: Arc<Arrivals>,
     watcher: Watcher,
+    pub(super) live: Arc<LiveRed>,
     pub(super) statistics: Arc<CorrelatorStatistics>,
     /// What has arrived since the last commit, which the log has.
-    in_log: Vec<EventRow>,
+    in_log: InLog,
+}
+
+/// Events, and times of metric points.
+#[derive(Default)]
+pub(super) struct InLog {
+    events: Vec<EventRow>,
+    points: Vec<UnixNanos>,
 }
 
 impl Watching {
-    pub(super) async fn begin(path: &Path, requests: &Requests, now: i64, in_log: Vec<EventRow>) -> Self {
+    pub(super) async fn begin(path: &Path, requests: &Requests, now: i64, in_log: InLog) -> Self {
+        Self::begin_with(path, requests, now, in_log, options()).await
+    }
+
+    pub(super) async fn begin_with(
+        path: &Path,
+        requests: &Requests,
+        now: i64,
+        in_log: InLog,
+        options: WatchOptions,
+    ) -> Self {
         let life = Life::begin(path, requests, None, 1 << 20).await;
-        let (arrivals, statistics, watcher) = watcher(&life.store);
+        let (arrivals, live, statistics, watcher) = watcher(&life.store, options);
         watcher.recall(at(now)).await;
-        if !in_log.is_empty() {
-            arrivals.note(&TenantId::default(), &batch(&in_log), at(now));
+        if !in_log.events.is_empty() {
+            arrivals.note(&TenantId::default(), &batch(&in_log.events), at(now));
         }
-        Self { life, requests: requests.clone(), arrivals, watcher, statistics, in_log }
+        arrivals.note_points(&TenantId::default(), &in_log.points, at(now));
+        Self { life, requests: requests.clone(), arrivals, watcher, live, statistics, in_log }
     }
 
     /// Takes in what arrives at a second, and does all that is due.
     pub(super) async fn arrive(&mut self, second: i64, rows: &[EventRow]) {
         if !rows.is_empty() {
-            self.in_log.extend_from_slice(rows);
+            self.in_log.events.extend_from_slice(rows);
             let items: Vec<Item> = rows.iter().cloned().map(Item::Event).collect();
             self.life.append(&self.requests, &items).await;
             self.arrivals.note(&TenantId::default(), &batch(rows), at(second));
         }
         while self.watcher.step(at(second)).await {}
+    }
+
+    /// Takes in events of a tenant that arrive at a second, and does what is due, step by step: after each, `check`.
+    pub(super) async fn arrive_of(
+        &mut self,
+        tenant: &TenantId,
+        second: i64,
+        rows: &[EventRow],
+        check: impl Fn(&CorrelatorStatistics),
+    ) {
+        if !rows.is_empty() {
+            let batch = batch(rows);
+            self.life.append_rows(&self.requests, tenant, (Signal::Traces, Rows::Events(batch.clone()))).await;
+            self.arrivals.note(tenant, &batch, at(second));
+        }
+        while self.watcher.step(at(second)).await {
+            check(&self.statistics);
+        }
+    }
+
+    /// Takes in metric points that arrive at a second, to be looked at with what arrives next.
+    pub(super) async fn arrive_points(&mut self, second: i64, points: MetricPoints) {
+        let times: Vec<UnixNanos> = points.points.iter().map(|point| point.timestamp).collect();
+        self.life.append_rows(&self.requests, &TenantId::default(), (Signal::Metrics, Rows::Metrics(points))).await;
+        self.arrivals.note_points(&TenantId::default(), &times, at(second));
+        self.in_log.points.extend(times);
     }
 
     pub(super) async fn close(self) -> bool {
@@ -100,7 +145,7 @@ impl Watching {
     }
 
     /// Ends as by a kill; what is in the log.
-    pub(super) async fn crash(self) -> Vec<EventRow> {
+    pub(super) async fn crash(self) -> InLog {
         let Self { life, watcher, in_log, .. } = self;
         drop(watcher);
         life.crash().await;
@@ -109,13 +154,13 @@ impl Watching {
 
     /// Another watcher over the same store.
     pub(super) async fn replace(&mut self, now: i64) {
-        (self.arrivals, self.statistics, self.watcher) = watcher(&self.life.store);
+        (self.arrivals, self.live, self.statistics, self.watcher) = watcher(&self.life.store, options());
         self.life.store.flush().await.unwrap();
-        self.in_log.clear();
+        self.in_log = InLog::default();
         self.watcher.recall(at(now)).await;
     }
 
-    async fn kept(&self) -> (Vec<Incident>, Vec<LogTemplate>) {
+    pub(super) async fn kept(&self) -> (Vec<Incident>, Vec<LogTemplate>) {
         let (store, tenant) = (&self.life.store, TenantId::default());
         let incidents = store.incidents(&tenant).await.unwrap().into_iter();
         let incidents = incidents.map(|incident| Incident { updated_at: UnixNanos(0), ..incident }).collect();
@@ -123,17 +168,22 @@ impl Watching {
     }
 }
 
-fn watcher(store: &Store) -> (Arc<Arrivals>, Arc<CorrelatorStatistics>, Watcher) {
+/// Without rests.
+pub(super) fn options() -> WatchOptions {
+    WatchOptions { core_share: 1.0, ..WatchOptions::default() }
+}
+
+fn watcher(store: &Store, options: WatchOptions) -> (Arc<Arrivals>, Arc<LiveRed>, Arc<CorrelatorStatistics>, Watcher) {
     let (arrivals, statistics) = (Arc::new(Arrivals::default()), Arc::new(CorrelatorStatistics::default()));
-    let options = WatchOptions { core_share: 1.0, ..WatchOptions::default() };
-    let watcher = Watcher::new(store.clone(), options, arrivals.clone(), statistics.clone());
-    (arrivals, statistics, watcher)
+    let live = Arc::new(LiveRed::new(store.clone()));
+    let watcher = Watcher::new(store.clone(), options, arrivals.clone(), live.clone(), statistics.clone());
+    (arrivals, live, statistics, watcher)
 }
 
 /// What is kept after all has arrived and a while has passed.
 async fn watched(arriving: &[Vec<EventRow>]) -> (Vec<Incident>, Vec<LogTemplate>) {
     let folder = tempfile::tempdir().unwrap();
-    let mut watching = Watching::begin(folder.path(), &Requests::default(), 0, Vec::new()).await;
+    let mut watching = Watching::begin(folder.path(), &Requests::default(), 0, InLog::default()).await;
     for (second, rows) in arriving.iter().enumerate() {
         watching.arrive(second as i64, rows).await;
     }
@@ -146,7 +196,7 @@ async fn watched(arriving: &[Vec<EventRow>]) -> (Vec<Incident>, Vec<LogTemplate>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trouble_is_one_incident_with_its_cause_whatever_the_order_within_the_lateness() {
     let folder = tempfile::tempdir().unwrap();
-    let mut watching = Watching::begin(folder.path(), &Requests::default(), 0, Vec::new()).await;
+    let mut watching = Watching::begin(folder.path(), &Requests::default(), 0, InLog::default()).await;
     let arriving_in_order = arriving(TROUBLE, 0, 0);
     let mut open_at = None;
     for (second, rows) in arriving_in_order.iter().enumerate() {
@@ -178,7 +228,7 @@ async fn trouble_is_one_incident_with_its_cause_whatever_the_order_within_the_la
     let watch = watching.statistics.watch();
     assert_eq!((watch.slots(), watch.late_slots(), watch.skipped_slots()), (LENGTH as u64 / 30, 0, 0));
     assert_eq!((watch.opened(), watch.closed(), watch.waiting_slots()), (1, 1, 0));
-    assert!(watch.history_bytes() > 0 && watch.tests() > 0);
+    assert!(watch.memory_bytes() > 0 && watch.tests() > 0);
     assert!(watching.close().await);
     for seed in 1..3 {
         assert_eq!(watched(&arriving(TROUBLE, 4, seed)).await, (incidents.clone(), templates.clone()), "seed {seed}");
@@ -194,7 +244,7 @@ async fn what_begins_again_in_the_middle_keeps_the_same_incidents() {
     let moments = [600, 805, 850, 865, 935, 990, 1_100];
     let folder = tempfile::tempdir().unwrap();
     let requests = Requests::default();
-    let mut watching = Watching::begin(folder.path(), &requests, 0, Vec::new()).await;
+    let mut watching = Watching::begin(folder.path(), &requests, 0, InLog::default()).await;
     for (second, rows) in arriving.iter().enumerate() {
         let second = second as i64;
         watching.arrive(second, rows).await;
@@ -220,7 +270,7 @@ async fn quiet_data_has_no_incident_and_a_restart_in_silence_finds_what_was_not_
     let rows: Vec<EventRow> = arriving(LENGTH - 150..LENGTH, 0, 0).concat();
     life.append(&requests, &rows.into_iter().map(Item::Event).collect::<Vec<_>>()).await;
     assert!(life.close().await);
-    let mut watching = Watching::begin(folder.path(), &requests, LENGTH + 200, Vec::new()).await;
+    let mut watching = Watching::begin(folder.path(), &requests, LENGTH + 200, InLog::default()).await;
     watching.arrive(LENGTH + 400, &[]).await;
     let (incidents, _) = watching.kept().await;
     let [incident] = &incidents[..] else { panic!("{incidents:#?}") };
@@ -231,7 +281,7 @@ async fn quiet_data_has_no_incident_and_a_restart_in_silence_finds_what_was_not_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_erased_is_neither_known_nor_kept_any_more() {
     let folder = tempfile::tempdir().unwrap();
-    let mut watching = Watching::begin(folder.path(), &Requests::default(), 0, Vec::new()).await;
+    let mut watching = Watching::begin(folder.path(), &Requests::default(), 0, InLog::default()).await;
     for (second, rows) in arriving(TROUBLE, 0, 0)[..900].iter().enumerate() {
         watching.arrive(second as i64, rows).await;
     }
@@ -265,7 +315,7 @@ fn processor_seconds() -> f64 {
 #[ignore = "prints processor seconds for a million events, which is nothing to be right or wrong"]
 async fn what_it_costs() {
     let folder = tempfile::tempdir().unwrap();
-    let mut watching = Watching::begin(folder.path(), &Requests::default(), 0, Vec::new()).await;
+    let mut watching = Watching::begin(folder.path(), &Requests::default(), 0, InLog::default()).await;
     let (mut reading, mut explaining) = (0.0, 0.0);
     for second in (0..LENGTH).step_by(10) {
         let of_second = |second: i64| (0..40).map(move |part| (second * 40 + part, at(second).0 + part * SECOND / 40));
@@ -294,10 +344,10 @@ async fn what_it_costs() {
     let (millions, explained) = (LENGTH as f64 * 120.0 / 1e6, watch.explained());
     println!(
         "{:.1} s to read and compare a million events, {:.2} s for each of {explained} explanations of {millions} million; \
-         {} bytes of history, {} comparisons for the last half minute",
+         {} bytes of memory, {} comparisons for the last half minute",
         reading / millions,
         explaining / explained.max(1) as f64,
-        watch.history_bytes(),
+        watch.memory_bytes(),
         watch.tests()
     );
     assert!(watching.close().await);

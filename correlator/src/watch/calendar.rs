@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A slot is complete when the newest event is later than its end by the lateness; or when time has passed it by that and
-//! more, and nothing has arrived for a while. When events come faster than time passes, requests that are under way at once
+//! more, and nothing has arrived for a while. Metrics have a calendar of their own, of the slots with which minutes end. When events come faster than time passes, requests that are under way at once
 //! overtake one another by more than the lateness: so a slot of which something has just arrived waits for a moment, unless
 //! that goes on. What arrives of a slot after that is late and not counted.
 
@@ -47,38 +47,41 @@ pub(crate) struct Due {
     pub(crate) look: bool,
 }
 
-/// The slots of one tenant.
+/// The slots of one tenant in one table.
 #[derive(Debug)]
 pub(crate) struct Calendar {
+    /// Slots between two that are read: 1, or 2 of what is stored by the minute.
+    every: i32,
     /// With the times at which something of each arrived first and last.
     waiting: BTreeMap<GridSlot, (UnixNanos, UnixNanos)>,
     newest: Option<UnixNanos>,
     arrived_at: UnixNanos,
     /// The last slot that was read and had events.
     read: Option<GridSlot>,
-    look_from: GridSlot,
+    /// `None` until the first slot has arrived.
+    look_from: Option<GridSlot>,
 }
 
 impl Calendar {
-    /// Of a tenant of which these are the first slots that are known: the hour before them may be in the store.
-    pub(crate) fn begin(arrived: &Arrived) -> Self {
-        let first = last_stretch(&arrived.slots);
-        let mut calendar = Self {
-            waiting: BTreeMap::new(),
-            newest: None,
-            arrived_at: arrived.at,
-            read: None,
-            look_from: first.map_or(GridSlot(i32::MIN), look_from),
-        };
-        if let Some(first) = first {
-            let history = (-HISTORY_SLOTS - LOOKED_AT_AGAIN..0).map(|before| first.later(before));
-            calendar.waiting.extend(history.map(|slot| (slot, (UnixNanos(i64::MIN), UnixNanos(i64::MIN)))));
-        }
-        calendar
+    /// Of a tenant of which nothing is known yet; each `every`th slot is read.
+    pub(crate) fn new(every: i32) -> Self {
+        let (waiting, arrived_at) = (BTreeMap::new(), UnixNanos(i64::MIN));
+        Self { every, waiting, newest: None, arrived_at, read: None, look_from: None }
+    }
+
+    /// The hour before what arrives first may be in the store.
+    fn begin(&mut self, first: GridSlot) {
+        self.look_from = Some(look_from(first));
+        let before = |slots: i32| first.later(-slots * self.every);
+        let history = (1..=(HISTORY_SLOTS + LOOKED_AT_AGAIN) / self.every).map(before);
+        self.waiting.extend(history.map(|slot| (slot, (UnixNanos(i64::MIN), UnixNanos(i64::MIN)))));
     }
 
     /// Adds what has arrived; returns how many slots of it were read before, and how many are skipped.
     pub(crate) fn note(&mut self, arrived: Arrived) -> (u64, u64) {
+        if let Some(first) = last_stretch(&arrived.slots).filter(|_| self.look_from.is_none()) {
+            self.begin(first);
+        }
         let mut late = 0;
         for slot in arrived.slots {
             if self.read.is_some_and(|read| slot <= read) {
@@ -96,7 +99,7 @@ impl Calendar {
         }
         if let Some((first, _)) = self.waiting.first_key_value().filter(|_| skipped > 0) {
             // Without an hour before it everything would be new.
-            self.look_from = self.look_from.max(first.later(HISTORY_SLOTS));
+            self.look_from = self.look_from.max(Some(first.later(HISTORY_SLOTS)));
         }
         (late, skipped)
     }
@@ -104,7 +107,17 @@ impl Calendar {
     /// The earliest slot that is complete and was not read.
     pub(crate) fn due(&self, now: UnixNanos, patience: Patience) -> Option<Due> {
         let (&slot, &times) = self.waiting.first_key_value()?;
-        self.is_complete(slot, times, now, patience).then_some(Due { slot, look: slot >= self.look_from })
+        self.is_complete(slot, times, now, patience).then_some(Due { slot, look: self.look_from <= Some(slot) })
+    }
+
+    /// The earliest slot that was not read, complete or not.
+    pub(crate) fn first_waiting(&self) -> Option<GridSlot> {
+        self.waiting.first_key_value().map(|(slot, _)| *slot)
+    }
+
+    /// True once something has arrived.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.look_from.is_some()
     }
 
     /// How many slots are complete and wait.
@@ -203,9 +216,8 @@ mod tests {
     }
 
     fn begun(seconds: &[i64], now: i64) -> Calendar {
-        let arrived = arrived(seconds, now);
-        let mut calendar = Calendar::begin(&arrived);
-        calendar.note(arrived);
+        let mut calendar = Calendar::new(1);
+        calendar.note(arrived(seconds, now));
         calendar
     }
 
@@ -259,14 +271,29 @@ mod tests {
     #[test]
     fn of_a_long_import_the_newest_hours_are_read_and_looked_at_after_an_hour() {
         let day: Vec<i64> = (0..86_400).step_by(30).collect();
-        let arrived = arrived(&day, 100_000);
-        let mut calendar = Calendar::begin(&arrived);
-        let (late, skipped) = calendar.note(arrived);
+        let mut calendar = Calendar::new(1);
+        let (late, skipped) = calendar.note(arrived(&day, 100_000));
         assert_eq!((late, skipped), (0, 2_880 + 140 - 620));
         let due = calendar.due(at(100_002), PATIENCE).unwrap();
         assert_eq!(due, Due { slot: GridSlot(2_260), look: false });
         (2_260..2_380).for_each(|slot| calendar.done(GridSlot(slot), true));
         assert_eq!(calendar.due(at(100_002), PATIENCE), Some(Due { slot: GridSlot(2_380), look: true }));
         assert_eq!(calendar.complete(at(100_002), PATIENCE), 498);
+    }
+
+    #[test]
+    fn of_what_is_stored_by_the_minute_the_slots_are_read_with_which_minutes_end() {
+        let mut points = Arrived::default();
+        points.note_points([at(30_001), at(30_029)].into_iter(), at(30_030));
+        assert_eq!(points.slots, [GridSlot(1_001)].into());
+        let mut calendar = Calendar::new(2);
+        assert!(!calendar.has_begun() && calendar.has_passed(at(30_000), at(30_030), PATIENCE));
+        calendar.note(points);
+        assert_eq!(calendar.first_waiting(), Some(GridSlot(861)));
+        let waiting: Vec<i32> = calendar.waiting.keys().map(|slot| slot.0).collect();
+        assert_eq!((waiting.len(), waiting[1], waiting[70]), (71, 863, 1_001));
+        (861..1_001).step_by(2).for_each(|slot| calendar.done(GridSlot(slot), false));
+        assert_eq!(calendar.due(at(30_069), PATIENCE), None);
+        assert_eq!(calendar.due(at(30_090), PATIENCE), Some(Due { slot: GridSlot(1_001), look: true }));
     }
 }

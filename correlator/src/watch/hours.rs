@@ -122,7 +122,7 @@ impl Watcher {
         let patience = self.patience();
         let due = self.tenants.iter().filter_map(|(tenant, watched)| {
             let is_over = |end: UnixNanos| {
-                is_over(&watched.calendar, end, |time| watched.calendar.has_passed(time, now, patience))
+                is_over(watched.events(), end, |time| watched.events().has_passed(time, now, patience))
             };
             let hour = watched.hours.due(is_over)?;
             Some(((watched.served, tenant), hour))

@@ -1,6 +1,6 @@
 //! Incidents as they go on: which runs of slots are the same incident, when one opens, changes and closes.
 
-use crate::method::history::{ENDING_SLOTS, LoudRun};
+use crate::method::history::{ENDING_SLOTS, LoudRun, Sign};
 use crate::method::incidents::UNTITLED;
 use crate::method::slots::GridSlot;
 use whence_schema::{TenantId, UnixNanos};
@@ -74,8 +74,14 @@ impl Ongoing {
         ongoing
     }
 
-    /// Takes in the runs up to `slot`, which was looked at at `now`.
-    pub(crate) fn take(&mut self, tenant: &TenantId, slot: GridSlot, runs: &[LoudRun], now: UnixNanos) -> Changed {
+    /// Takes in the runs up to `slot`, which was looked at at `now`; all that has happened up to `settled` is known.
+    pub(crate) fn take(
+        &mut self,
+        tenant: &TenantId,
+        (slot, settled): (GridSlot, GridSlot),
+        runs: &[LoudRun],
+        now: UnixNanos,
+    ) -> Changed {
         let mut changed = Changed::default();
         let after = slot.later(1);
         for known in self.known.iter_mut().filter(|known| known.end_unknown && known.first <= slot) {
@@ -106,7 +112,7 @@ impl Ongoing {
                 }
             }
         }
-        changed.closed = self.close(|end| end.later(ENDING_SLOTS) <= after, now);
+        changed.closed = self.close(|end| end.later(ENDING_SLOTS) <= settled.later(1), now);
         changed
     }
 
@@ -183,16 +189,20 @@ impl Ongoing {
 impl Known {
     fn open(tenant: &TenantId, run: &LoudRun, now: UnixNanos) -> Self {
         let opened = run.slots.start.start();
+        // Until it is explained; the cause may be elsewhere.
+        let Sign { title, asset } =
+            run.sign.clone().unwrap_or_else(|| Sign { title: UNTITLED.to_owned(), asset: String::new() });
+        let asset = (!asset.is_empty()).then_some(asset);
         let incident = Incident {
             id: incident_id(tenant, run.slots.start),
             opened,
             closed: None,
             severity: run.deviate,
-            title: UNTITLED.to_owned(),
-            asset: None,
+            title,
+            affected: asset.clone().into_iter().collect(),
+            asset,
             cause_kind: None,
             confidence: None,
-            affected: Vec::new(),
             first_symptom: None,
             explanation: String::new(),
             updated_at: now,
@@ -220,12 +230,13 @@ mod tests {
     const NOW: UnixNanos = UnixNanos(7);
 
     fn run(slots: std::ops::Range<i32>, deviate: f64) -> LoudRun {
-        LoudRun { slots: GridSlot(slots.start)..GridSlot(slots.end), deviate }
+        let sign = Sign { title: "checkout in cart fails".to_owned(), asset: "cart".to_owned() };
+        LoudRun { slots: GridSlot(slots.start)..GridSlot(slots.end), deviate, sign: Some(sign) }
     }
 
     /// What has changed, and what is to be kept of it.
     fn take(ongoing: &mut Ongoing, slot: i32, runs: &[LoudRun]) -> (Changed, Vec<Incident>) {
-        let changed = ongoing.take(&TenantId::default(), GridSlot(slot), runs, NOW);
+        let changed = ongoing.take(&TenantId::default(), (GridSlot(slot), GridSlot(slot)), runs, NOW);
         let unkept = ongoing.unkept();
         ongoing.kept();
         (changed, unkept)
@@ -246,6 +257,8 @@ mod tests {
         let mut ongoing = Ongoing::default();
         let (changed, first) = take(&mut ongoing, 100, &[run(20..30, 9.0), run(100..101, 5.0)]);
         assert_eq!((slots(&first), changed), (vec![(100, None)], OPENED), "what is long over is not new");
+        assert_eq!((first[0].title.as_str(), first[0].asset.as_deref()), ("checkout in cart fails", Some("cart")));
+        assert_eq!((first[0].affected.as_slice(), first[0].cause_kind.as_deref()), (&["cart".to_owned()][..], None));
         let (changed, second) = take(&mut ongoing, 101, &[run(99..102, 8.0)]);
         assert_eq!((slots(&second), changed), (vec![(100, None)], NOTHING));
         assert_eq!((second[0].id, second[0].severity), (first[0].id, 8.0));
