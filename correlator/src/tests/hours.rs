@@ -3,7 +3,7 @@
 
 use super::rows::{EventRow, log, span};
 use super::through_store::Requests;
-use super::watching::{BEGIN, SECOND, Watching};
+use super::watching::{BEGIN, InLog, SECOND, Watching};
 use crate::functions::scan::{Range, scan};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float32Type, Int64Type, TimestampMicrosecondType};
@@ -117,7 +117,7 @@ fn count(links: &[Stored], relation: &str) -> usize {
 /// What is stored after all has arrived and a while has passed.
 async fn stored_of(arriving: &[(i64, Vec<EventRow>)]) -> Vec<Stored> {
     let folder = tempfile::tempdir().unwrap();
-    let mut watching = Watching::begin(folder.path(), &Requests::default(), 0, Vec::new()).await;
+    let mut watching = Watching::begin(folder.path(), &Requests::default(), 0, InLog::default()).await;
     for (second, rows) in arriving {
         watching.arrive(*second, rows).await;
     }
@@ -167,7 +167,7 @@ async fn what_begins_again_in_the_middle_stores_the_same_links_once() {
     let expected = stored_of(&arriving).await;
     let folder = tempfile::tempdir().unwrap();
     let requests = Requests::default();
-    let mut watching = Watching::begin(folder.path(), &requests, 0, Vec::new()).await;
+    let mut watching = Watching::begin(folder.path(), &requests, 0, InLog::default()).await;
     // Within the first hour, when its links were stored and not yet committed, and within the second one.
     let (crashes, replacements) = ([FIRST + 1_800, FIRST + HOUR + 60], [FIRST + HOUR + 600, FIRST + HOUR + 2_000]);
     for (second, rows) in &arriving {
