@@ -24,7 +24,6 @@ use crate::provider::system::SystemTable;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::statements::Statements;
-use crate::time_bounds::TimesBeforeIds;
 use crate::times_first::TimesFirst;
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
 use datafusion::common::config::Dialect;
@@ -462,7 +461,6 @@ fn register(state: SessionState, describing: &DescribingSchemas) -> Result<Sessi
         .with_analyzer_rule(Arc::new(LinksMeetEventsInTime))
         .with_analyzer_rule(Arc::new(MetricPartsAddUp))
         .with_physical_optimizer_rule(Arc::new(PauseBeforeJoins))
-        .with_physical_optimizer_rule(Arc::new(TimesBeforeIds))
         .with_query_planner(Arc::new(GapFillPlanner))
         .build();
     functions::register(&mut state)?;

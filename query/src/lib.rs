@@ -44,7 +44,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod text;
-mod time_bounds;
 mod times_first;
 mod watch;
 

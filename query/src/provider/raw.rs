@@ -40,9 +40,6 @@ use whence_storage::{Chunk, Constant, Snapshot, TableSnapshot, TextCondition};
 const TENANT_ID: &str = "tenant_id";
 const TIMESTAMP: &str = "timestamp";
 
-/// Columns that take long to decode.
-const LONG_TEXTS: [&str; 5] = ["body", "payload", "metadata", "resource", "dimensions"];
-
 /// Files of a scan up to which the reader is told what is constant in each: it looks at that once more for each file,
 /// which is more than what a look-up by bloom filters costs.
 const MOST_DESCRIBED: usize = 64;
@@ -89,14 +86,13 @@ impl RawTable {
         Selection::of(chunks, texts, threads).await
     }
 
-    /// Rows in a selection; `described` if the reader is told what is constant in each chunk, `keeps_decoded` if it keeps
-    /// what it has decoded for conditions.
+    /// Rows in a selection; `described` if the reader is told what is constant in each chunk.
     fn chunks(
         &self,
         state: &dyn Session,
         columns: &[usize],
         selection: &Selection,
-        (described, keeps_decoded): (bool, bool),
+        described: bool,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let partitions = state.config_options().execution.target_partitions.min(selection.chunks.len()).max(1);
         let mut groups = vec![FileGroup::default(); partitions];
@@ -117,10 +113,8 @@ impl RawTable {
             environment.object_store(&url)?,
             environment.cache_manager.get_file_metadata_cache(),
         ));
-        let mut parquet = state.table_options().parquet.clone();
-        parquet.global.max_predicate_cache_size = Some(0).filter(|_| !keeps_decoded);
         let source = ParquetSource::new(self.schema.clone())
-            .with_table_parquet_options(parquet)
+            .with_table_parquet_options(state.table_options().parquet.clone())
             .with_parquet_file_reader_factory(Arc::new(readers))
             .with_pushdown_filters(true)
             .with_reorder_filters(true)
@@ -277,18 +271,15 @@ impl TableProvider for RawTable {
             inputs.push(filtered(self.memory(&columns, partitions)?, &condition)?);
         }
         let selection = self.selection(&range, texts, partitions).await?;
-        // What is kept is decoded for whole batches, also where one row of each is wanted: that pays for long texts only.
-        let about_texts =
-            |condition: &Expr| condition.column_refs().iter().any(|column| LONG_TEXTS.contains(&column.name.as_str()));
-        let reading = (know_constants(&selection).await, conditions.iter().any(about_texts));
+        let described = know_constants(&selection).await;
         // In chunks that are all within the range nothing is decoded just to compare it with the range.
         let (within, cut) = selection.split(|chunk| range.covers(chunk));
         if !cut.is_empty() {
-            inputs.push(filtered(self.chunks(state, &columns, &cut, reading)?, &condition)?);
+            inputs.push(filtered(self.chunks(state, &columns, &cut, described)?, &condition)?);
         }
         if !within.is_empty() {
             conditions.retain(|condition| time_bound(condition).is_none());
-            inputs.push(filtered(self.chunks(state, &columns, &within, reading)?, &compiled(conditions)?)?);
+            inputs.push(filtered(self.chunks(state, &columns, &within, described)?, &compiled(conditions)?)?);
         }
         let rows = match inputs.len() {
             0 => Arc::new(EmptyExec::new(read_schema.clone())) as Arc<dyn ExecutionPlan>,
