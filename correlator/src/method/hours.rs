@@ -11,14 +11,14 @@
 use super::causes::{CauseKind, Question};
 use super::contrast;
 use super::lag::{FALSE_DISCOVERY_RATE, FEWEST_ONSETS, Stream, followed};
-use super::links::{ANOMALY, End, Link, TEMPORAL, Test, settle};
+use super::links::{End, Link, settle};
 use super::observations::Observations;
 use super::onsets::{Onset, active, neighbours, troubles};
 use super::slots::SLOT_NANOS;
 use super::study::Study;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use whence_schema::{Relation, UnixNanos};
+use whence_schema::UnixNanos;
 use whence_storage::{KeptOnset, OnsetAsset, OnsetHour};
 
 /// An hour, in nanoseconds.
@@ -136,23 +136,10 @@ pub(crate) fn followed_in(hours: &[OnsetHour]) -> Followed {
             if hour + 1 != hours.len() {
                 continue;
             }
-            let end =
-                |name: &str, onset: &KeptOnset| End { asset: numbers[name], event: onset.event, time: onset.time };
-            let support = found.onsets.len() as u32;
-            links.push(Link {
-                relation: Relation::Lag,
-                correlation_type: if pair.cause.0 == pair.effect.0 { ANOMALY } else { TEMPORAL },
-                cause: end(pair.cause.0, cause),
-                effect: end(pair.effect.0, effect),
-                kinds: (pair.cause.1.name(), pair.effect.1.name()),
-                lag_nanos: effect.known.0 - cause.known.0,
-                strength: found.strength,
-                score: f64::from(support + 1) / f64::from(found.of + 2),
-                support,
-                of: found.of,
-                contrast: None,
-                test: Some(Test { p: found.p, q: found.q, direction_p: found.direction_p, tests: tested.tests }),
-            });
+            let end = |(name, kind): (&str, CauseKind), onset: &KeptOnset| {
+                (kind, onset.known, End { asset: numbers[name], event: onset.event, time: onset.time })
+            };
+            links.push(Link::of_onsets(found, tested.tests, end(pair.cause, cause), end(pair.effect, effect)));
         }
     }
     settle(&mut links);

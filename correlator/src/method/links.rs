@@ -1,11 +1,11 @@
 //! Links that no event tells itself: onsets of trouble that keep following one another, and changes with what they
 //! changed.
 
-use super::causes::Question;
+use super::causes::{CauseKind, Question};
 use super::contrast;
-use super::lag::{FALSE_DISCOVERY_RATE, Stream, Tested, followed};
+use super::lag::{FALSE_DISCOVERY_RATE, Followed, Stream, Tested, followed};
 use super::observations::Observations;
-use super::onsets::{Trouble, neighbours, troubles};
+use super::onsets::{Onset, Trouble, neighbours, troubles};
 use super::slots::{SLOT_NANOS, Slots};
 use super::study::Study;
 use super::traces::Traces;
@@ -14,7 +14,7 @@ use whence_schema::{EventId, Relation, UnixNanos};
 /// `correlation_type` of links between neighbours.
 pub(super) const TEMPORAL: &str = "temporal";
 /// `correlation_type` of links between different trouble of one asset.
-pub(super) const ANOMALY: &str = "anomaly";
+const ANOMALY: &str = "anomaly";
 /// `correlation_type` of links between a change and its effects.
 pub(super) const CHANGED: &str = TEMPORAL;
 
@@ -123,34 +123,43 @@ fn stream(trouble: &Trouble, slots: &Slots) -> Stream {
 
 fn of_onsets(troubles: &[Trouble], pairs: &[(usize, usize)], tested: &Tested) -> Vec<Link> {
     let mut links = Vec::new();
-    for followed in &tested.followed {
-        let (cause, effect) = pairs[followed.pair];
+    for found in &tested.followed {
+        let (cause, effect) = pairs[found.pair];
         let (cause, effect) = (&troubles[cause], &troubles[effect]);
-        let support = followed.onsets.len() as u32;
-        for &(first, second) in &followed.onsets {
-            let (first, second) = (cause.onsets[first as usize], effect.onsets[second as usize]);
-            links.push(Link {
-                relation: Relation::Lag,
-                correlation_type: if cause.asset == effect.asset { ANOMALY } else { TEMPORAL },
-                cause: End { asset: cause.asset, event: first.event, time: first.time },
-                effect: End { asset: effect.asset, event: second.event, time: second.time },
-                kinds: (cause.kind.name(), effect.kind.name()),
-                lag_nanos: second.known.0 - first.known.0,
-                strength: followed.strength,
-                score: f64::from(support + 1) / f64::from(followed.of + 2),
-                support,
-                of: followed.of,
-                contrast: None,
-                test: Some(Test {
-                    p: followed.p,
-                    q: followed.q,
-                    direction_p: followed.direction_p,
-                    tests: tested.tests,
-                }),
-            });
+        for &(first, second) in &found.onsets {
+            let end = |trouble: &Trouble, onset: u32| {
+                let Onset { known, event, time } = trouble.onsets[onset as usize];
+                (trouble.kind, known, End { asset: trouble.asset, event, time })
+            };
+            links.push(Link::of_onsets(found, tested.tests, end(cause, first), end(effect, second)));
         }
     }
     links
+}
+
+/// An end of a link of onsets: the kind of trouble, when it was known, and where.
+type Known = (CauseKind, UnixNanos, End);
+
+impl Link {
+    /// Of two onsets of a pair that was found in so many tests.
+    pub(super) fn of_onsets(found: &Followed, tests: usize, cause: Known, effect: Known) -> Self {
+        let ((cause_kind, cause_known, cause), (effect_kind, effect_known, effect)) = (cause, effect);
+        let support = found.onsets.len() as u32;
+        Self {
+            relation: Relation::Lag,
+            correlation_type: if cause.asset == effect.asset { ANOMALY } else { TEMPORAL },
+            cause,
+            effect,
+            kinds: (cause_kind.name(), effect_kind.name()),
+            lag_nanos: effect_known.0 - cause_known.0,
+            strength: found.strength,
+            score: f64::from(support + 1) / f64::from(found.of + 2),
+            support,
+            of: found.of,
+            contrast: None,
+            test: Some(Test { p: found.p, q: found.q, direction_p: found.direction_p, tests }),
+        }
+    }
 }
 
 /// How many tests of onsets there are and how many discoveries, after every stream was turned by a time of its own, so

@@ -1,7 +1,6 @@
 //! Links of full hours: which hours of a tenant are over and were not looked at, and looking at one.
 
 use super::Watcher;
-use super::calendar::Calendar;
 use crate::error::CorrelatorError;
 use crate::functions::scan::Range;
 use crate::functions::temporal_links::row;
@@ -121,9 +120,7 @@ impl Watcher {
     pub(super) fn due_hour(&self, now: UnixNanos) -> Option<(TenantId, UnixNanos)> {
         let patience = self.patience();
         let due = self.tenants.iter().filter_map(|(tenant, watched)| {
-            let is_over = |end: UnixNanos| {
-                is_over(watched.events(), end, |time| watched.events().has_passed(time, now, patience))
-            };
+            let is_over = |end| watched.events().is_read_until(end) && watched.events().has_passed(end, now, patience);
             let hour = watched.hours.due(is_over)?;
             Some(((watched.served, tenant), hour))
         });
@@ -182,11 +179,6 @@ impl Watcher {
         let given_up = self.tenants.get_mut(tenant).is_some_and(|watched| watched.hours.failed(hour, counts));
         CorrelatorStatistics::add(&self.statistics.watch.skipped_hours, u64::from(given_up));
     }
-}
-
-/// Whether an hour that ends at `end` is over.
-fn is_over(calendar: &Calendar, end: UnixNanos, has_passed: impl Fn(UnixNanos) -> bool) -> bool {
-    calendar.is_read_until(end) && has_passed(end)
 }
 
 #[cfg(test)]

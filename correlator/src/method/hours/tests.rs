@@ -1,6 +1,7 @@
 //! Days of onsets of two services that call each other.
 
 use super::*;
+use crate::method::links::TEMPORAL;
 use whence_schema::EventId;
 
 const SECOND: i64 = 1_000_000_000;
