@@ -27,7 +27,7 @@ struct Settings {
 
 impl Settings {
     fn read() -> Result<Self, Box<dyn Error>> {
-        let mut settings = Self { chunk: String::new(), columns: Vec::new(), sort: Vec::new(), page_rows: 16_384 };
+        let mut settings = Self { chunk: String::new(), columns: Vec::new(), sort: Vec::new(), page_rows: 4_096 };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));

@@ -8,9 +8,14 @@ use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use hashbrown::HashSet;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
+use parquet::arrow::arrow_reader::{
+    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
+};
 use parquet::bloom_filter::Sbbf;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use std::collections::HashMap;
+use std::fs::File;
 use std::sync::Arc;
 use whence_schema::tables::events::SIGNAL_SPAN;
 use whence_schema::tables::{correlations, events};
@@ -235,6 +240,7 @@ fn found_in_chunk(
     if groups.is_empty() {
         return Ok(false);
     }
+    let footer = with_pages(footer, &file).map_err(failed())?;
     let sought = sought.clone();
     let mask = ProjectionMask::leaves(footer.parquet_schema(), [column]);
     let predicate = ArrowPredicateFn::new(mask, move |batch: RecordBatch| Ok(sought.matches(batch.column(0))));
@@ -249,6 +255,16 @@ fn found_in_chunk(
         }
     }
     Ok(false)
+}
+
+/// The footer with where each page lies, so that pages without a match are not even read. Not kept: it is as long as the
+/// rest of the footer, and few chunks are looked into.
+fn with_pages(footer: ArrowReaderMetadata, file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
+    let mut reader = ParquetMetaDataReader::new_with_metadata(footer.metadata().as_ref().clone())
+        .with_column_index_policy(PageIndexPolicy::Skip)
+        .with_offset_index_policy(PageIndexPolicy::Optional);
+    reader.read_page_indexes(file)?;
+    ArrowReaderMetadata::try_new(Arc::new(reader.finish()?), ArrowReaderOptions::new())
 }
 
 fn span_at(batch: &RecordBatch, row: usize, tenant: &TenantId) -> Option<(EventId, FoundSpan)> {

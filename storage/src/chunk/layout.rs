@@ -29,8 +29,9 @@ use whence_schema::tables::{events, metrics};
 
 /// Rows of a row group at most: one unit of parallel reading.
 pub(crate) const ROW_GROUP_ROWS: usize = 262_144;
-/// Rows of a page at most: the unit that the page index lets a reader skip.
-const PAGE_ROWS: usize = 16_384;
+/// Rows of a page at most: the unit that the page index lets a reader skip. With four times as many, the newest rows of one
+/// asset take a third more CPU; with half as many, files are 3% larger instead of 0.5%.
+const PAGE_ROWS: usize = 4_096;
 /// zstd level of chunks that will be written again. Level 3 takes 2 to 5% off spans' payloads and puts as much on log
 /// bodies, for a third more CPU; and its context, one per column and row group, is megabytes that are cleared first.
 const ZSTD_WARM: i32 = 1;
@@ -120,7 +121,7 @@ pub(crate) fn properties(table: Table, rows: usize, level: ZstdLevel) -> WriterP
         .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS / 4)
+        .set_write_batch_size(PAGE_ROWS)
         .set_column_index_truncate_length(Some(32))
         .set_statistics_truncate_length(Some(32))
         .set_statistics_enabled(EnabledStatistics::Page);
