@@ -10,7 +10,8 @@
 //! Bounded: at most [`MOST_EVENTS`] spans, log records and span events with [`MOST_TEXT`] bytes of texts, and
 //! [`MOST_POINTS`] points. An hour that holds more is first cut at its beginning, then thinned to whole traces, one in two, four, ... by a hash of their id;
 //! [`Observed::thinned`] says to how many. Log records outside of traces, and series, are thinned likewise. One window is
-//! read at a time: each takes up to half a GiB while it is asked about.
+//! read at a time: each takes up to half a GiB while it is asked about. Where somebody waits, chunks are decoded on a thread of
+//! their own, a few batches ahead.
 
 mod changes;
 mod event_texts;
@@ -19,6 +20,7 @@ mod names;
 mod novelty;
 mod points;
 
+use self::events::Pace;
 use crate::error::CorrelatorError;
 use crate::functions::scan::Range;
 use crate::method::observations::Observations;
@@ -111,7 +113,7 @@ pub(crate) fn observe(
     let (begin, cut) = baseline_begin(snapshot, tenant, window, most);
     let range = Range { from: begin, to: window.to };
     let mut reading = events::Reading::new(range, most, true);
-    reading.read(snapshot, tenant)?;
+    reading.read(snapshot, tenant, rows_in(snapshot, tenant, range), Pace::Ahead)?;
     let mut observed = reading.finish();
     points::read(snapshot, tenant, range, MOST_POINTS, None, &mut observed.observations)?;
     observed.cut = cut;
@@ -130,11 +132,12 @@ pub(crate) fn events_in(
     range: Range,
     most: usize,
 ) -> Result<Observed, CorrelatorError> {
-    if rows_in(snapshot, tenant, range) <= 0.0 {
+    let expected = rows_in(snapshot, tenant, range);
+    if expected <= 0.0 {
         return Ok(Observed::default());
     }
     let mut reading = events::Reading::new(range, most, false);
-    reading.read(snapshot, tenant)?;
+    reading.read(snapshot, tenant, expected, Pace::OneThread)?;
     Ok(reading.finish())
 }
 

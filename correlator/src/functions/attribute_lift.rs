@@ -14,7 +14,7 @@
 mod frequent;
 
 use super::detail::parse;
-use super::scan::{Range, scan};
+use super::scan::{Range, Scan};
 use super::{Columns, batch, text_field, window};
 use crate::error::CorrelatorError;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch};
@@ -133,7 +133,8 @@ impl Events<'_> {
         let columns: Vec<usize> = (0..Table::Events.stored_schema().fields().len()).collect();
         let mut events = 0_u64;
         let mut resource = Resource::default();
-        scan(self.snapshot, Table::Events, self.tenant, self.range, &columns, &mut |batch| {
+        let &Self { snapshot, tenant, range, .. } = self;
+        Scan { snapshot, table: Table::Events, tenant, range, columns: &columns, only: None }.run(&mut |batch| {
             let (bad, good) = (met(self.bad, batch)?, met(self.good, batch)?);
             let holds = |met: &BooleanArray, row: usize| met.is_valid(row) && met.value(row);
             for row in 0..batch.num_rows() {

@@ -12,7 +12,9 @@ use parquet::file::statistics::Statistics;
 use parquet::schema::types::SchemaDescriptor;
 use std::fs::File;
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use whence_schema::tables::events::{self, column};
 use whence_schema::{EventId, Table, TenantId, UnixNanos};
 use whence_storage::{Chunk, Snapshot, TableSnapshot, bucket_of};
@@ -50,64 +52,111 @@ pub(crate) struct Only {
     pub(crate) choose: Choose,
 }
 
-/// Hands the rows of `tenant` in `range` to `visit`, batch by batch, until it breaks. Blocks on file reads.
-///
-/// `columns` are positions of stored columns, ascending, beginning with tenant and timestamp (0 and 1).
-pub(crate) fn scan(
-    snapshot: &Snapshot,
-    table: Table,
-    tenant: &TenantId,
-    range: Range,
-    columns: &[usize],
-    visit: &mut Visit<'_>,
-) -> Result<(), CorrelatorError> {
-    scan_only(snapshot, table, tenant, range, columns, None, visit)
-}
-
-/// [`scan`] of those rows that `only` chooses.
-pub(crate) fn scan_only(
-    snapshot: &Snapshot,
-    table: Table,
-    tenant: &TenantId,
-    range: Range,
-    columns: &[usize],
-    only: Option<Only>,
-    visit: &mut Visit<'_>,
-) -> Result<(), CorrelatorError> {
-    if scan_memory(snapshot, table, tenant, range, columns, only, visit)?.is_continue() {
-        scan_chunks(snapshot, table, tenant, range, columns, only, visit)?;
-    }
-    Ok(())
+/// Which rows of a table are read, and which columns of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Scan<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) table: Table,
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) range: Range,
+    /// Positions of stored columns, ascending, beginning with tenant and timestamp (0 and 1).
+    pub(crate) columns: &'a [usize],
+    /// All rows of tenant and range when `None`.
+    pub(crate) only: Option<Only>,
 }
 
 /// Takes a batch of rows; breaks when it has had enough.
 pub(crate) type Visit<'a> = dyn FnMut(&RecordBatch) -> Result<ControlFlow<()>, CorrelatorError> + 'a;
 
-/// [`scan_only`] of rows in memory.
-pub(crate) fn scan_memory(
-    snapshot: &Snapshot,
-    table: Table,
-    tenant: &TenantId,
-    range: Range,
-    columns: &[usize],
-    only: Option<Only>,
+/// Batches that a thread reads ahead of who looks at them.
+const AHEAD: usize = 4;
+
+/// Runs `read` on a thread of its own, a few batches ahead of `visit`, which runs on this one and sees them in the same
+/// order.
+pub(crate) fn read_ahead(
+    read: impl FnOnce(&mut Visit<'_>) -> Result<(), CorrelatorError> + Send,
     visit: &mut Visit<'_>,
-) -> Result<ControlFlow<()>, CorrelatorError> {
-    for batch in snapshot.table(table).batches.iter().rev() {
-        let Some(mut wanted) = wanted(batch, tenant, range).map_err(scanning)? else { continue };
-        if let Some(Only { columns, choose }) = only {
-            let chosen = batch.project(columns).and_then(|seen| choose(&seen)).map_err(scanning)?;
-            wanted = and(&wanted, &chosen).map_err(scanning)?;
+) -> Result<(), CorrelatorError> {
+    std::thread::scope(|scope| {
+        let (sender, batches) = sync_channel::<RecordBatch>(AHEAD);
+        let reader = scope.spawn(move || {
+            read(&mut |batch| match sender.send(batch.clone()) {
+                Ok(()) => Ok(ControlFlow::Continue(())),
+                Err(_) => Ok(ControlFlow::Break(())),
+            })
+        });
+        // Whoever leaves this loop early drops the receiver, at which the reader ends.
+        for batch in batches {
+            if visit(&batch)?.is_break() {
+                return Ok(());
+            }
         }
-        let rows = wanted.true_count();
-        let batch = batch.project(columns).map_err(scanning)?;
-        let batch =
-            if rows == batch.num_rows() { batch } else { filter_record_batch(&batch, &wanted).map_err(scanning)? };
-        if rows > 0 && visit(&batch)?.is_break() {
-            return Ok(ControlFlow::Break(()));
+        reader.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+impl Scan<'_> {
+    /// Hands the rows to `visit`, batch by batch, until it breaks. Blocks on file reads.
+    pub(crate) fn run(&self, visit: &mut Visit<'_>) -> Result<(), CorrelatorError> {
+        if self.memory(visit)?.is_continue() {
+            self.chunks(visit)?;
         }
+        Ok(())
     }
-    Ok(ControlFlow::Continue(()))
+
+    /// [`Self::run`] of rows in memory.
+    pub(crate) fn memory(&self, visit: &mut Visit<'_>) -> Result<ControlFlow<()>, CorrelatorError> {
+        for batch in self.snapshot.table(self.table).batches.iter().rev() {
+            let Some(mut wanted) = wanted(batch, self.tenant, self.range).map_err(scanning)? else { continue };
+            if let Some(Only { columns, choose }) = self.only {
+                let chosen = batch.project(columns).and_then(|seen| choose(&seen)).map_err(scanning)?;
+                wanted = and(&wanted, &chosen).map_err(scanning)?;
+            }
+            let rows = wanted.true_count();
+            let batch = batch.project(self.columns).map_err(scanning)?;
+            let batch = if rows == batch.num_rows() {
+                batch
+            } else {
+                filter_record_batch(&batch, &wanted).map_err(scanning)?
+            };
+            if rows > 0 && visit(&batch)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// [`Self::run`] of chunks, the newest first.
+    pub(crate) fn chunks(&self, visit: &mut Visit<'_>) -> Result<(), CorrelatorError> {
+        let &Self { table, range, columns, .. } = self;
+        let stored = table.stored_schema();
+        let projected = Arc::new(stored.project(columns).map_err(scanning)?);
+        let bucket = bucket_of(self.tenant.as_str());
+        let is_there =
+            |chunk: &&Arc<Chunk>| chunk.bucket == bucket && chunk.max_time >= range.from && chunk.min_time < range.to;
+        for chunk in newest_first(&self.snapshot.table(table).chunks).filter(is_there) {
+            let failed = |source| CorrelatorError::Chunk { path: chunk.path.clone(), source };
+            let builder = open(chunk)?;
+            let time = columns.get(1).map_or("timestamp", |at| stored.field(*at).name());
+            let groups = builder.metadata().row_groups().iter().enumerate();
+            let groups = groups.filter(|(_, group)| may_hold(group, time, range)).map(|(index, _)| index).collect();
+            let names = columns.iter().map(|at| stored.field(*at).name().as_str());
+            let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+            let filter = row_filter(builder.parquet_schema(), &stored, self.only, chunk, range);
+            let reader = builder.with_projection(mask).with_row_groups(groups).with_batch_size(BATCH_ROWS);
+            let reader = if let Some(filter) = filter { reader.with_row_filter(filter) } else { reader };
+            for batch in reader.build().map_err(failed)? {
+                let batch = as_stored(&batch.map_err(scanning)?, &projected).map_err(scanning)?;
+                let Some(wanted) = wanted(&batch, self.tenant, range).map_err(scanning)? else { continue };
+                let is_all = wanted.true_count() == batch.num_rows();
+                let batch = if is_all { batch } else { filter_record_batch(&batch, &wanted).map_err(scanning)? };
+                if visit(&batch)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Which rows of a batch, that begins with tenant and timestamp, are of `tenant` in `range`; `None` when none is.
@@ -123,45 +172,6 @@ fn wanted(batch: &RecordBatch, tenant: &TenantId, range: Range) -> Result<Option
     let inside = |row: usize| (first..=last).contains(&times[row]) && tenants.value(row) == tenant.as_str();
     let wanted = BooleanArray::from_iter((0..batch.num_rows()).map(|row| Some(inside(row))));
     Ok((wanted.true_count() > 0).then_some(wanted))
-}
-
-/// [`scan_only`] of chunks, the newest first.
-pub(crate) fn scan_chunks(
-    snapshot: &Snapshot,
-    table: Table,
-    tenant: &TenantId,
-    range: Range,
-    columns: &[usize],
-    only: Option<Only>,
-    visit: &mut Visit<'_>,
-) -> Result<(), CorrelatorError> {
-    let stored = table.stored_schema();
-    let projected = Arc::new(stored.project(columns).map_err(scanning)?);
-    let bucket = bucket_of(tenant.as_str());
-    let is_there =
-        |chunk: &&Arc<Chunk>| chunk.bucket == bucket && chunk.max_time >= range.from && chunk.min_time < range.to;
-    for chunk in newest_first(&snapshot.table(table).chunks).filter(is_there) {
-        let failed = |source| CorrelatorError::Chunk { path: chunk.path.clone(), source };
-        let builder = open(chunk)?;
-        let time = columns.get(1).map_or("timestamp", |at| stored.field(*at).name());
-        let groups = builder.metadata().row_groups().iter().enumerate();
-        let groups = groups.filter(|(_, group)| may_hold(group, time, range)).map(|(index, _)| index).collect();
-        let names = columns.iter().map(|at| stored.field(*at).name().as_str());
-        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
-        let filter = row_filter(builder.parquet_schema(), &stored, only, chunk, range);
-        let reader = builder.with_projection(mask).with_row_groups(groups).with_batch_size(BATCH_ROWS);
-        let reader = if let Some(filter) = filter { reader.with_row_filter(filter) } else { reader };
-        for batch in reader.build().map_err(failed)? {
-            let batch = as_stored(&batch.map_err(scanning)?, &projected).map_err(scanning)?;
-            let Some(wanted) = wanted(&batch, tenant, range).map_err(scanning)? else { continue };
-            let is_all = wanted.true_count() == batch.num_rows();
-            let batch = if is_all { batch } else { filter_record_batch(&batch, &wanted).map_err(scanning)? };
-            if visit(&batch)?.is_break() {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What a reader of `chunk` decides before it decodes the other columns: times, where some of the chunk lie outside the

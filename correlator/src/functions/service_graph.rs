@@ -7,7 +7,7 @@
 //! | `database` | client spans to a database that have no child span | of that span |
 
 use super::detail::{database_peer, parse};
-use super::scan::{Range, scan};
+use super::scan::{Range, Scan};
 use super::{Columns, batch, storage, text_field};
 use crate::error::CorrelatorError;
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -58,10 +58,11 @@ pub fn service_graph(
     to: UnixNanos,
 ) -> Result<RecordBatch, CorrelatorError> {
     let range = Range { from, to };
-    let mut spans = Spans::default();
-    scan(snapshot, Table::Events, tenant, range, &Spans::COLUMNS, &mut |batch| spans.add(batch))?;
-    let mut links = Links::default();
-    scan(snapshot, Table::Correlations, tenant, range, &Links::COLUMNS, &mut |batch| links.add(batch))?;
+    let of_spans = Scan { snapshot, table: Table::Events, tenant, range, columns: &Spans::COLUMNS, only: None };
+    let of_links = Scan { table: Table::Correlations, columns: &Links::COLUMNS, ..of_spans };
+    let (mut spans, mut links) = (Spans::default(), Links::default());
+    of_spans.run(&mut |batch| spans.add(batch))?;
+    of_links.run(&mut |batch| links.add(batch))?;
     let earlier = earlier_callers(snapshot, tenant, range, &spans, &links)?;
     to_batch(&edges(&spans, &links, &earlier))
 }

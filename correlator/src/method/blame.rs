@@ -78,7 +78,7 @@ fn failed_call(traces: &Traces, finding: &Finding) -> Option<u32> {
     if !matches!(finding.what, What::Step { next: Symbol::FAILED, .. }) {
         return None;
     }
-    let mut callees: Vec<u32> = finding.spans.iter().map(|span| traces.callees[*span as usize]).collect();
+    let mut callees: Vec<u32> = finding.spans.iter().map(|span| traces.times.callees[*span as usize]).collect();
     callees.sort_unstable();
     let most = callees.chunk_by(u32::eq).max_by_key(|same| same.len())?;
     (most[0] != NONE && most.len() * 2 > callees.len()).then_some(most[0])
@@ -140,8 +140,8 @@ impl Coherence {
             if let Some(caller) = traces.remote_parent(span) {
                 coherence.add((caller.asset, asset), Calls { all: 1.0, slow: 0.0 });
             }
-            let callee = traces.callees[span];
-            if callee != NONE && !traces.has_remote_child[span] {
+            let callee = traces.times.callees[span];
+            if callee != NONE && !traces.times.has_remote_child[span] {
                 coherence.add((asset, callee), Calls { all: 1.0, slow: 0.0 });
             }
         }

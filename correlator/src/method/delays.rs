@@ -74,17 +74,17 @@ impl Delays {
                 }
             };
             let (asset, operation) = (span.asset, span.operation);
-            match traces.callees[index] {
-                NONE => put(Delayed::Own { asset, operation }, traces.own_ns[index]),
-                _ if traces.has_remote_child[index] => {}
+            match traces.times.callees[index] {
+                NONE => put(Delayed::Own { asset, operation }, traces.times.own_ns[index]),
+                _ if traces.times.has_remote_child[index] => {}
                 callee => {
                     put(Delayed::Call { caller: asset, callee, operation }, span.duration_ns);
                     put(Delayed::Edge { caller: asset, callee }, span.duration_ns);
                 }
             }
             if let Some(parent) = traces.remote_parent(index) {
-                put(Delayed::Call { caller: parent.asset, callee: asset, operation }, traces.gap_ns[index]);
-                put(Delayed::Edge { caller: parent.asset, callee: asset }, traces.gap_ns[index]);
+                put(Delayed::Call { caller: parent.asset, callee: asset, operation }, traces.times.gap_ns[index]);
+                put(Delayed::Edge { caller: parent.asset, callee: asset }, traces.times.gap_ns[index]);
             }
         }
         delays.learn(slots);

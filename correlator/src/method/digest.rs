@@ -71,7 +71,7 @@ impl Digest {
             delays.series.iter().map(|series| (series.delayed, classes(series.nanos()))).collect();
         classed.sort_unstable();
         let (messages, red) = (messages(&traces, observations, slot), red(&traces, slot));
-        *templates = traces.templates;
+        *templates = traces.logs.templates;
         Self { slot, steps: counted, delays: classed, messages, red, dropped: steps.dropped + delays.dropped }
     }
 
@@ -89,7 +89,7 @@ fn classes(nanos: impl Iterator<Item = u64>) -> Vec<(NanosClass, u32)> {
 
 fn messages(traces: &Traces, observations: &Observations, slot: GridSlot) -> Vec<(u32, UnixNanos, UnixNanos)> {
     let mut seen: HashMap<u32, (UnixNanos, UnixNanos)> = HashMap::new();
-    for logged in &traces.logs {
+    for logged in &traces.logs.all {
         let time = observations.logs[logged.log as usize].time;
         if GridSlot::at(time) == slot {
             let (_, last) = seen.entry(logged.template).or_insert((time, time));

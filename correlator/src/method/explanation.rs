@@ -129,7 +129,7 @@ fn found(observations: &Observations, traces: &Traces, finding: &Finding) -> Str
 
 fn symbol(observations: &Observations, traces: &Traces, symbol: Symbol) -> String {
     if let Some(template) = symbol.as_template() {
-        let text = traces.templates.text(template);
+        let text = traces.logs.templates.text(template);
         let cut: String = text.chars().take(MOST_CHARACTERS).collect();
         return format!("the message '{cut}'");
     }

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! The files of the first figure say when something was wrong and what caused it; those of the second link single events
-//! that say nothing of each other; `structural` says what two linked events mean.
+//! that say nothing of each other; `structural` says what two linked events mean. `parents` looks up ids of spans for
+//! `traces`; where there are many spans, `threads` does two steps at once that do not wait for each other.
 
 mod blame;
 pub(crate) mod causes;
@@ -35,6 +36,7 @@ pub(crate) mod links;
 pub(crate) mod names;
 pub(crate) mod observations;
 mod onsets;
+mod parents;
 pub(crate) mod red;
 mod scan;
 pub(crate) mod series;
@@ -44,6 +46,7 @@ mod steps;
 pub(crate) mod structural;
 mod study;
 pub(crate) mod templates;
+mod threads;
 mod traces;
 mod versions;
 

@@ -93,7 +93,7 @@ pub(super) fn neighbours(traces: &Traces) -> Vec<(u32, u32)> {
     let mut pairs = HashSet::new();
     for (index, span) in traces.spans.iter().enumerate() {
         let caller = traces.remote_parent(index).map(|caller| caller.asset);
-        let callee = Some(traces.callees[index]).filter(|callee| *callee != NONE);
+        let callee = Some(traces.times.callees[index]).filter(|callee| *callee != NONE);
         let others = caller.into_iter().chain(callee).filter(|other| *other != span.asset);
         pairs.extend(others.flat_map(|other| [(span.asset, other), (other, span.asset)]));
     }
@@ -280,7 +280,7 @@ fn read_spans(traces: &Traces, loudness: &mut Loudness<'_>) {
 fn is_waited_for(traces: &Traces, span: usize) -> bool {
     let seen = &traces.spans[span];
     let entrance = traces.parents[span] == NONE || traces.remote_parent(span).is_some();
-    let calls_unseen = traces.callees[span] != NONE && !traces.has_remote_child[span];
+    let calls_unseen = traces.times.callees[span] != NONE && !traces.times.has_remote_child[span];
     calls_unseen
         || matches!(seen.kind, SpanKind::Server | SpanKind::Consumer)
         || entrance && seen.kind != SpanKind::Client
@@ -300,7 +300,7 @@ fn slow(traces: &Traces, spans: &[u32]) -> u64 {
 
 fn read_logs(observations: &Observations, traces: &Traces, loudness: &mut Loudness<'_>) {
     let mut by_asset: HashMap<u32, Vec<Logged>> = HashMap::new();
-    for logged in &traces.logs {
+    for logged in &traces.logs.all {
         by_asset.entry(observations.logs[logged.log as usize].asset).or_default().push(*logged);
     }
     let slots = loudness.slots;

@@ -9,6 +9,7 @@ use super::scan::{Run, scan};
 use super::series::{Shift, relate, shifts, sorted, stand_out, weight};
 use super::slots::Slots;
 use super::steps::Steps;
+use super::threads::both;
 use super::traces::Traces;
 use hashbrown::HashSet;
 use std::ops::Range;
@@ -63,8 +64,11 @@ impl<'a> Study<'a> {
         // An asset whose logs begin with the window says nothing by what it logs.
         let in_baseline = |log: &&LogSeen| slots.at(log.time).is_some_and(|slot| slots.is_before(slot));
         let logging: HashSet<u32> = observations.logs.iter().filter(in_baseline).map(|log| log.asset).collect();
-        let steps = Steps::count(&traces, &slots, |asset| !logging.contains(&asset));
-        let delays = Delays::of(&traces, &slots);
+        let (steps, delays) = both(
+            traces.spans.len(),
+            || Steps::count(&traces, &slots, |asset| !logging.contains(&asset)),
+            || Delays::of(&traces, &slots),
+        );
         Self { observations, traces, steps, delays, points: sorted(observations), slots }
     }
 

@@ -5,9 +5,10 @@
 //! are written once, since loops vary in length.
 
 use super::observations::{Observations, SpanKind, SpanSeen};
+use super::parents::ById;
 use super::slots::Slots;
 use super::templates::Templates;
-use hashbrown::HashMap;
+use super::threads::both;
 use std::ops::Range;
 use whence_schema::UnixNanos;
 
@@ -63,12 +64,20 @@ pub(super) struct Logged {
     pub(super) span: u32,
 }
 
-/// Spans in the order of their start, and what follows from one another; all lists are of the spans' length.
+/// Log records in the order of time, and what they say.
 #[derive(Debug, Default)]
-pub(super) struct Traces {
-    pub(super) spans: Vec<SpanSeen>,
-    /// Index of the parent, or [`NONE`].
-    pub(super) parents: Vec<u32>,
+pub(super) struct Logs {
+    pub(super) all: Vec<Logged>,
+    pub(super) templates: Templates,
+    /// Highest severity of each template's records.
+    severities: Vec<u8>,
+    /// Of each log record.
+    times: Vec<UnixNanos>,
+}
+
+/// How long spans take beyond what they wait for; all lists are of the spans' length.
+#[derive(Debug, Default)]
+pub(super) struct Times {
     /// Nanoseconds in which no child ran.
     pub(super) own_ns: Vec<u64>,
     /// Of a span whose parent is of another asset, nanoseconds that the parent lasted longer; else 0.
@@ -78,13 +87,16 @@ pub(super) struct Traces {
     pub(super) callees: Vec<u32>,
     /// True for a span with a child in another asset: its self time is the way to that child and back.
     pub(super) has_remote_child: Vec<bool>,
-    /// Log records in the order of time.
-    pub(super) logs: Vec<Logged>,
-    pub(super) templates: Templates,
-    /// Highest severity of each template's records.
-    severities: Vec<u8>,
-    /// Of each log record.
-    log_times: Vec<UnixNanos>,
+}
+
+/// Spans in the order of their start, and what follows from one another.
+#[derive(Debug, Default)]
+pub(super) struct Traces {
+    pub(super) spans: Vec<SpanSeen>,
+    /// Index of the parent of each span, or [`NONE`].
+    pub(super) parents: Vec<u32>,
+    pub(super) times: Times,
+    pub(super) logs: Logs,
     /// Where the symbols of each span begin, and the end of the last.
     bounds: Vec<u32>,
     symbols: Vec<Symbol>,
@@ -98,27 +110,16 @@ impl Traces {
 
     /// Likewise, with templates that are known already.
     pub(super) fn with(observations: &Observations, templates: Templates) -> Self {
-        let mut spans = observations.spans.clone();
-        spans.sort_unstable_by_key(|span| (span.start, span.trace, span.span));
-        spans.dedup_by_key(|span| (span.start, span.trace, span.span));
-        let mut by_id = HashMap::with_capacity(spans.len());
-        for (index, span) in spans.iter().enumerate() {
-            by_id.insert(span.id(), index as u32);
-        }
-        let parent_of = |span: &SpanSeen| match span.parent {
-            0 => NONE,
-            parent => by_id.get(&SpanSeen { span: parent, ..*span }.id()).copied().unwrap_or(NONE),
+        let spans = in_order(&observations.spans);
+        let by_id = ById::of(&spans);
+        let parents = by_id.parents(&spans);
+        let read = || {
+            let logs = Logs::read(observations, templates, &by_id);
+            let (bounds, symbols) = symbols(&spans, &parents, &logs);
+            (logs, bounds, symbols)
         };
-        let parents: Vec<u32> =
-            spans.iter().enumerate().map(|(index, span)| not_itself(index, parent_of(span))).collect();
-        let mut traces = Self { spans, parents, templates, ..Self::default() };
-        traces.read_logs(observations, |trace, span| {
-            let seen = SpanSeen { trace, span, ..EMPTY };
-            if span == 0 { NONE } else { by_id.get(&seen.id()).copied().unwrap_or(NONE) }
-        });
-        traces.measure();
-        traces.write_symbols();
-        traces
+        let ((logs, bounds, symbols), times) = both(spans.len(), read, || Times::of(&spans, &parents));
+        Self { spans, parents, times, logs, bounds, symbols }
     }
 
     /// What happens in a span.
@@ -133,7 +134,7 @@ impl Traces {
 
     /// True for a template of messages of severity error.
     pub(super) fn is_error(&self, template: u32) -> bool {
-        self.severities.get(template as usize).is_some_and(|severity| *severity >= ERROR)
+        self.logs.severities.get(template as usize).is_some_and(|severity| *severity >= ERROR)
     }
 
     /// How long the topmost span above a span, or the span itself, lasts, in nanoseconds.
@@ -159,134 +160,137 @@ impl Traces {
         let first = |slot: u32| self.spans.partition_point(|span| span.start < slots.start(slot));
         (first(window.start), first(window.end))
     }
+}
 
-    fn read_logs(&mut self, observations: &Observations, span_of: impl Fn(u128, u64) -> u32) {
+impl Logs {
+    /// Reads the log records, with templates that are known already.
+    fn read(observations: &Observations, mut templates: Templates, by_id: &ById) -> Self {
         let logs = &observations.logs;
         let mut order: Vec<u32> = (0..logs.len() as u32).collect();
         order.sort_unstable_by_key(|&log| {
             let log = &logs[log as usize];
             (log.time, log.asset, log.id)
         });
-        self.logs.reserve(order.len());
+        let mut severities: Vec<u8> = Vec::new();
+        let mut all = Vec::with_capacity(order.len());
         for log in order {
             let seen = &logs[log as usize];
-            let template = self.templates.of(seen.asset, &seen.body);
-            if self.severities.len() <= template as usize {
-                self.severities.resize(template as usize + 1, 0);
+            let template = templates.of(seen.asset, &seen.body);
+            if severities.len() <= template as usize {
+                severities.resize(template as usize + 1, 0);
             }
-            let severity = &mut self.severities[template as usize];
+            let severity = &mut severities[template as usize];
             *severity = seen.severity.max(*severity);
-            self.logs.push(Logged { log, template, span: span_of(seen.trace, seen.span) });
+            all.push(Logged { log, template, span: by_id.get(seen.trace, seen.span) });
         }
-        self.log_times = self.logs.iter().map(|logged| logs[logged.log as usize].time).collect();
+        let times = all.iter().map(|logged| logs[logged.log as usize].time).collect();
+        Self { all, templates, severities, times }
     }
+}
 
-    fn measure(&mut self) {
-        let count = self.spans.len();
-        self.own_ns = self.spans.iter().map(|span| span.duration_ns).collect();
-        self.gap_ns = vec![0; count];
-        self.has_remote_child = vec![false; count];
+impl Times {
+    /// Measures spans in the order of their start.
+    fn of(spans: &[SpanSeen], parents: &[u32]) -> Self {
         let peer = |span: &SpanSeen| match span.peer {
             Some(peer) if span.kind == SpanKind::Client && peer != span.asset => peer,
             _ => NONE,
         };
-        self.callees = self.spans.iter().map(peer).collect();
+        let mut times = Self {
+            own_ns: spans.iter().map(|span| span.duration_ns).collect(),
+            gap_ns: vec![0; spans.len()],
+            callees: spans.iter().map(peer).collect(),
+            has_remote_child: vec![false; spans.len()],
+        };
         // Children come in the order of their start, so that a cursor per parent is enough for the union of them.
-        let mut covered_until: Vec<i64> = self.spans.iter().map(|span| span.start.0).collect();
-        for child in 0..count {
-            let parent = self.parents[child] as usize;
-            let Some(above) = self.spans.get(parent).copied() else { continue };
-            let span = self.spans[child];
-            let end = end_of(&span).min(end_of(&above));
+        let mut covered_until: Vec<i64> = spans.iter().map(|span| span.start.0).collect();
+        for (child, span) in spans.iter().enumerate() {
+            let parent = parents[child] as usize;
+            let Some(above) = spans.get(parent) else { continue };
+            let end = end_of(span).min(end_of(above));
             let begin = span.start.0.max(covered_until[parent]);
             if end > begin {
-                self.own_ns[parent] = self.own_ns[parent].saturating_sub((end - begin) as u64);
+                times.own_ns[parent] = times.own_ns[parent].saturating_sub((end - begin) as u64);
                 covered_until[parent] = end;
             }
             if above.asset != span.asset {
-                self.has_remote_child[parent] = true;
-                self.callees[parent] = span.asset;
-                self.gap_ns[child] = above.duration_ns.saturating_sub(span.duration_ns);
+                times.has_remote_child[parent] = true;
+                times.callees[parent] = span.asset;
+                times.gap_ns[child] = above.duration_ns.saturating_sub(span.duration_ns);
             }
         }
-    }
-
-    /// Spans and logs are both in the order of time: merging them writes each span's symbols in order.
-    fn write_symbols(&mut self) {
-        let count = self.spans.len();
-        let mut room = vec![2_u32; count];
-        let owners = self.parents.iter().copied().chain(self.logs.iter().map(|logged| logged.span));
-        for owner in owners.filter(|owner| *owner != NONE) {
-            room[owner as usize] += 1;
-        }
-        let mut begins = Vec::with_capacity(count + 1);
-        let mut next = 0_u32;
-        for room in &room {
-            begins.push(next);
-            next += room;
-        }
-        let mut symbols = vec![Symbol::END; next as usize];
-        let mut used = vec![1_u32; count];
-        for span in 0..count {
-            symbols[begins[span] as usize] = Symbol::START;
-        }
-        let mut put = |owner: u32, symbol: Symbol| {
-            if owner == NONE {
-                return;
-            }
-            let (begin, used) = (begins[owner as usize], &mut used[owner as usize]);
-            if symbols[(begin + *used - 1) as usize] != symbol {
-                symbols[(begin + *used) as usize] = symbol;
-                *used += 1;
-            }
-        };
-        let mut log = 0;
-        for (index, span) in self.spans.iter().enumerate() {
-            while log < self.logs.len() && self.log_times[log] < span.start {
-                put(self.logs[log].span, Symbol::template(self.logs[log].template));
-                log += 1;
-            }
-            put(self.parents[index], Symbol::child(span.operation));
-        }
-        for logged in &self.logs[log..] {
-            put(logged.span, Symbol::template(logged.template));
-        }
-        for (index, span) in self.spans.iter().enumerate() {
-            put(index as u32, if span.failed { Symbol::FAILED } else { Symbol::END });
-        }
-        // Close the room that repeated symbols left.
-        self.bounds = Vec::with_capacity(count + 1);
-        let mut write = 0;
-        for span in 0..count {
-            self.bounds.push(write as u32);
-            let begin = begins[span] as usize;
-            symbols.copy_within(begin..begin + used[span] as usize, write);
-            write += used[span] as usize;
-        }
-        self.bounds.push(write as u32);
-        symbols.truncate(write);
-        self.symbols = symbols;
+        times
     }
 }
 
-const EMPTY: SpanSeen = SpanSeen {
-    trace: 0,
-    span: 0,
-    parent: 0,
-    asset: 0,
-    operation: 0,
-    kind: SpanKind::Internal,
-    start: UnixNanos(0),
-    duration_ns: 0,
-    failed: false,
-    peer: None,
-    version: 0,
-};
+/// Spans and logs are both in the order of time: merging them writes each span's symbols in order.
+fn symbols(spans: &[SpanSeen], parents: &[u32], logs: &Logs) -> (Vec<u32>, Vec<Symbol>) {
+    let count = spans.len();
+    let mut room = vec![2_u32; count];
+    let owners = parents.iter().copied().chain(logs.all.iter().map(|logged| logged.span));
+    for owner in owners.filter(|owner| *owner != NONE) {
+        room[owner as usize] += 1;
+    }
+    let mut begins = Vec::with_capacity(count + 1);
+    let mut next = 0_u32;
+    for room in &room {
+        begins.push(next);
+        next += room;
+    }
+    let mut symbols = vec![Symbol::END; next as usize];
+    let mut used = vec![1_u32; count];
+    for span in 0..count {
+        symbols[begins[span] as usize] = Symbol::START;
+    }
+    let mut put = |owner: u32, symbol: Symbol| {
+        if owner == NONE {
+            return;
+        }
+        let (begin, used) = (begins[owner as usize], &mut used[owner as usize]);
+        if symbols[(begin + *used - 1) as usize] != symbol {
+            symbols[(begin + *used) as usize] = symbol;
+            *used += 1;
+        }
+    };
+    let mut log = 0;
+    for (index, span) in spans.iter().enumerate() {
+        while log < logs.all.len() && logs.times[log] < span.start {
+            put(logs.all[log].span, Symbol::template(logs.all[log].template));
+            log += 1;
+        }
+        put(parents[index], Symbol::child(span.operation));
+    }
+    for logged in &logs.all[log..] {
+        put(logged.span, Symbol::template(logged.template));
+    }
+    for (index, span) in spans.iter().enumerate() {
+        put(index as u32, if span.failed { Symbol::FAILED } else { Symbol::END });
+    }
+    // Close the room that repeated symbols left.
+    let mut bounds = Vec::with_capacity(count + 1);
+    let mut write = 0;
+    for span in 0..count {
+        bounds.push(write as u32);
+        let begin = begins[span] as usize;
+        symbols.copy_within(begin..begin + used[span] as usize, write);
+        write += used[span] as usize;
+    }
+    bounds.push(write as u32);
+    symbols.truncate(write);
+    (bounds, symbols)
+}
+
+/// Each span once, in the order of time. Their starts are sorted alone: spans are much longer.
+fn in_order(seen: &[SpanSeen]) -> Vec<SpanSeen> {
+    let mut order: Vec<(UnixNanos, u32)> = (0..).zip(seen).map(|(index, span)| (span.start, index)).collect();
+    order.sort_unstable_by(|a, b| {
+        let ids = |at: u32| (seen[at as usize].trace, seen[at as usize].span);
+        a.0.cmp(&b.0).then_with(|| ids(a.1).cmp(&ids(b.1)))
+    });
+    let mut spans: Vec<SpanSeen> = order.into_iter().map(|(_, index)| seen[index as usize]).collect();
+    spans.dedup_by_key(|span| (span.start, span.trace, span.span));
+    spans
+}
 
 fn end_of(span: &SpanSeen) -> i64 {
     span.start.0.saturating_add_unsigned(span.duration_ns)
-}
-
-fn not_itself(index: usize, parent: u32) -> u32 {
-    if parent as usize == index { NONE } else { parent }
 }

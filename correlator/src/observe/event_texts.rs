@@ -2,6 +2,7 @@
 
 use memchr::memmem;
 use serde_json::{Map, Value};
+use std::sync::LazyLock;
 
 /// Longest text kept of an event, in bytes; templates are told apart well before that.
 pub(super) const LONGEST: usize = 400;
@@ -28,10 +29,12 @@ pub(super) fn flag(payload: &Map<String, Value>) -> Option<(&str, &str)> {
 /// since there are many of them. The text of a key inside of another value could be taken for it: nobody is misled but
 /// whoever wrote that.
 pub(super) fn peer(payload: &str) -> Option<&str> {
-    const KEYS: [&str; 4] =
-        ["\"server.address\":\"", "\"net.peer.name\":\"", "\"peer.service\":\"", "\"messaging.destination.name\":\""];
+    static KEYS: LazyLock<[memmem::Finder<'static>; 4]> = LazyLock::new(|| {
+        ["\"server.address\":\"", "\"net.peer.name\":\"", "\"peer.service\":\"", "\"messaging.destination.name\":\""]
+            .map(memmem::Finder::new)
+    });
     KEYS.iter().find_map(|key| {
-        let value = payload.get(memmem::find(payload.as_bytes(), key.as_bytes())? + key.len()..)?;
+        let value = payload.get(key.find(payload.as_bytes())? + key.needle().len()..)?;
         let value = &value[..value.find('"')?];
         (!value.is_empty() && !value.contains('\\')).then_some(value)
     })

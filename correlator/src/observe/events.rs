@@ -7,7 +7,7 @@ use super::novelty::Novelty;
 use super::{MOST_TEXT, Observed, stays};
 use crate::error::CorrelatorError;
 use crate::functions::detail::parse;
-use crate::functions::scan::{Only, Range, scan_chunks, scan_memory};
+use crate::functions::scan::{Only, Range, Scan, Visit, read_ahead};
 use crate::method::observations::{ChangeKind, ChangeSeen, LogSeen, Observations, SpanKind, SpanSeen};
 use arrow::array::{
     Array, ArrowPrimitiveType, AsArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch,
@@ -228,6 +228,15 @@ impl<'a> Numbers<'a> {
     }
 }
 
+/// How many cores are taken by reading.
+#[derive(Clone, Copy)]
+pub(super) enum Pace {
+    /// One: nobody waits.
+    OneThread,
+    /// Two: chunks are decoded ahead.
+    Ahead,
+}
+
 /// What has been read so far.
 pub(super) struct Reading {
     range: Range,
@@ -281,14 +290,29 @@ impl Reading {
         }
     }
 
-    pub(super) fn read(&mut self, snapshot: &Snapshot, tenant: &TenantId) -> Result<(), CorrelatorError> {
-        let (range, table) = (self.range, Table::Events);
+    /// Reads the events of the range, some `expected` ones.
+    pub(super) fn read(
+        &mut self,
+        snapshot: &Snapshot,
+        tenant: &TenantId,
+        expected: f64,
+        pace: Pace,
+    ) -> Result<(), CorrelatorError> {
+        self.spans.reserve(self.most.min(expected as usize));
+        let range = self.range;
+        let told = Scan { snapshot, table: Table::Events, tenant, range, columns: &COLUMNS_AND_PAYLOAD, only: None };
         let mut add = |batch: &RecordBatch| self.add(batch);
-        if scan_memory(snapshot, table, tenant, range, &COLUMNS_AND_PAYLOAD, None, &mut add)?.is_break() {
+        if told.memory(&mut add)?.is_break() {
             return Ok(());
         }
-        scan_chunks(snapshot, table, tenant, range, &COLUMNS, None, &mut add)?;
-        scan_chunks(snapshot, table, tenant, range, &COLUMNS_AND_PAYLOAD, Some(WITH_PAYLOAD), &mut add)
+        let chunks = |add: &mut Visit<'_>| {
+            Scan { columns: &COLUMNS, ..told }.chunks(add)?;
+            Scan { only: Some(WITH_PAYLOAD), ..told }.chunks(add)
+        };
+        match pace {
+            Pace::OneThread => chunks(&mut add),
+            Pace::Ahead => read_ahead(chunks, &mut add),
+        }
     }
 
     pub(super) fn finish(mut self) -> Observed {

@@ -6,7 +6,7 @@
 use super::names::Names;
 use super::stays;
 use crate::error::CorrelatorError;
-use crate::functions::scan::{Only, Range, scan_only};
+use crate::functions::scan::{Only, Range, Scan};
 use crate::method::observations::{Observations, PointSeen};
 use crate::method::series::may_stand_out;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -83,7 +83,8 @@ pub(super) fn read(
     let range = Range { from: UnixNanos(range.from.0 - range.from.0.rem_euclid(BUCKET_NANOS)), to: range.to };
     let assets = Names::of(std::mem::take(&mut seen.assets));
     let mut points = Points { most: most.max(1), of: 1, assets, ..Points::default() };
-    scan_only(snapshot, Table::Metrics, tenant, range, &COLUMNS, only, &mut |batch| points.add(batch))?;
+    let scan = Scan { snapshot, table: Table::Metrics, tenant, range, columns: &COLUMNS, only };
+    scan.run(&mut |batch| points.add(batch))?;
     points.finish(seen);
     Ok(())
 }

@@ -4,7 +4,7 @@
 use super::rows::{EventRow, log, span};
 use super::through_store::Requests;
 use super::watching::{BEGIN, InLog, SECOND, Watching};
-use crate::functions::scan::{Range, scan};
+use crate::functions::scan::{Range, Scan};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float32Type, Int64Type, TimestampMicrosecondType};
 use rand::rngs::StdRng;
@@ -83,7 +83,9 @@ fn stored(watching: &Watching) -> Vec<Stored> {
     let always = Range { from: UnixNanos(i64::MIN + 1_000), to: UnixNanos(i64::MAX) };
     let mut links = Vec::new();
     let snapshot = watching.life.store.snapshot();
-    scan(&snapshot, Table::Correlations, &TenantId::default(), always, &columns, &mut |batch| {
+    let (tenant, table) = (TenantId::default(), Table::Correlations);
+    let scan = Scan { snapshot: &snapshot, table, tenant: &tenant, range: always, columns: &columns, only: None };
+    scan.run(&mut |batch| {
         let text = |at: usize, row: usize| batch.column(at).as_string_view().value(row).to_owned();
         let number = |at: usize| batch.column(at).as_primitive::<Int64Type>();
         let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();

@@ -3,7 +3,7 @@
 use super::functions::failing_trace;
 use super::property::{Item, expected, forest};
 use super::rows::{EventRow, batch, span, span_id};
-use crate::functions::scan::{Range, scan};
+use crate::functions::scan::{Range, Scan};
 use crate::linker::LinkKey;
 use crate::{Correlator, CorrelatorOptions, CorrelatorStatistics, causal_chain, service_graph, trace};
 use arrow::array::{Array, AsArray};
@@ -141,7 +141,9 @@ fn links(snapshot: &Snapshot) -> Vec<LinkKey> {
         column::RELATED_LOW,
     ];
     let mut links = Vec::new();
-    scan(snapshot, Table::Correlations, &TenantId::default(), ALWAYS, &columns, &mut |batch| {
+    let (tenant, table) = (TenantId::default(), Table::Correlations);
+    let scan = Scan { snapshot, table, tenant: &tenant, range: ALWAYS, columns: &columns, only: None };
+    scan.run(&mut |batch| {
         let number = |at: usize| batch.column(at).as_primitive::<Int64Type>();
         for row in 0..batch.num_rows() {
             let high = number(5).value(row) as u64;
