@@ -257,8 +257,8 @@ fn found_in_chunk(
     Ok(false)
 }
 
-/// The footer with where each page lies, so that pages without a match are not even read. Not kept: it is as long as the
-/// rest of the footer, and few chunks are looked into.
+/// The footer with where each page lies, so that pages without a match are not even read. Not kept: every page of every
+/// column is in it, and few chunks are looked into.
 fn with_pages(footer: ArrowReaderMetadata, file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
     let mut reader = ParquetMetaDataReader::new_with_metadata(footer.metadata().as_ref().clone())
         .with_column_index_policy(PageIndexPolicy::Skip)

@@ -44,3 +44,20 @@ async fn spans_traces_and_links_are_found_in_memory_and_in_chunks() {
     check(&world.store.snapshot());
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_are_found_in_every_page_of_a_chunk() {
+    const SPANS: u64 = 10_000;
+    let folder = tempfile::tempdir().unwrap();
+    let world = open(options(folder.path())).await.unwrap();
+    world.append(&Sent::Spans((1..=SPANS).map(|id| (id, 0, id as i64)).collect())).await;
+    world.store.flush().await.unwrap();
+    let snapshot = world.store.snapshot();
+    let ids: Vec<EventId> = (1..=SPANS).step_by(997).map(span_event_id).collect();
+    let found = snapshot.find_spans(&TenantId::default(), &ids, UnixNanos(0), UnixNanos(i64::MAX)).unwrap();
+    assert_eq!(found.len(), ids.len());
+    for (id, span) in found {
+        assert_eq!(id, span_event_id((span.start.0 - START) as u64 / 1_000_000_000), "of another row");
+    }
+    world.close().await;
+}
