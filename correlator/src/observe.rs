@@ -110,10 +110,10 @@ pub(crate) fn observe(
     window: Range,
     most: usize,
 ) -> Result<Observed, CorrelatorError> {
-    let (begin, cut) = baseline_begin(snapshot, tenant, window, most);
-    let range = Range { from: begin, to: window.to };
+    let Baseline { from, cut, expected } = baseline(snapshot, tenant, window, most);
+    let range = Range { from, to: window.to };
     let mut reading = events::Reading::new(range, most, true);
-    reading.read(snapshot, tenant, rows_in(snapshot, tenant, range), Pace::Ahead)?;
+    reading.read(snapshot, tenant, expected, Pace::Ahead)?;
     let mut observed = reading.finish();
     points::read(snapshot, tenant, range, MOST_POINTS, None, &mut observed.observations)?;
     observed.cut = cut;
@@ -166,20 +166,28 @@ fn first_time(seen: &Observations) -> Option<UnixNanos> {
     first.or_else(|| seen.points.iter().map(|point| point.time).min())
 }
 
-/// Where to begin reading: an hour before the window, or later when that hour would hold too many rows. The second is
-/// true then.
-fn baseline_begin(snapshot: &Snapshot, tenant: &TenantId, window: Range, most: usize) -> (UnixNanos, bool) {
+/// Where to begin reading.
+struct Baseline {
+    from: UnixNanos,
+    /// True when it is shorter than an hour because that would hold too many rows.
+    cut: bool,
+    /// About how many rows there are from an hour before the window to its end.
+    expected: f64,
+}
+
+fn baseline(snapshot: &Snapshot, tenant: &TenantId, window: Range, most: usize) -> Baseline {
     let back = |nanos: i64| UnixNanos(window.from.0.saturating_sub(nanos));
     let hour = Range { from: back(LONGEST_BASELINE), to: window.from };
     let (before, during) = (rows_in(snapshot, tenant, hour), rows_in(snapshot, tenant, window));
-    if before + during <= most as f64 {
-        return (hour.from, false);
+    let expected = before + during;
+    if expected <= most as f64 {
+        return Baseline { from: hour.from, cut: false, expected };
     }
     let length = window.to.0.saturating_sub(window.from.0).clamp(SHORTEST_BASELINE, LONGEST_BASELINE);
     let room = (most as f64 - during).max(0.0);
     let share = if before > 0.0 { room / before } else { 1.0 };
     let fits = ((LONGEST_BASELINE as f64 * share) as i64).clamp(length, LONGEST_BASELINE);
-    (back(fits), fits < LONGEST_BASELINE)
+    Baseline { from: back(fits), cut: fits < LONGEST_BASELINE, expected }
 }
 
 /// About how many events a range holds, from the times and sizes of memory and chunks alone.
