@@ -5,8 +5,8 @@ use std::sync::Arc;
 use whence_correlator::{
     CorrelatorError, attribute_lift, attribute_lift_schema, blast_radius, blast_radius_schema, causal_chain,
     causal_chain_schema, changes, changes_schema, critical_path, critical_path_schema, incidents, incidents_schema,
-    log_patterns, log_patterns_schema, root_causes, root_causes_schema, service_graph, service_graph_schema,
-    temporal_links, temporal_links_schema, trace, trace_schema,
+    log_patterns, log_patterns_schema, placements, placements_schema, root_causes, root_causes_schema, service_graph,
+    service_graph_schema, temporal_links, temporal_links_schema, trace, trace_schema,
 };
 use whence_query::{Argument, ArgumentKind, TableFunction, TableFunctionError};
 
@@ -18,7 +18,7 @@ pub fn all() -> Vec<TableFunction> {
     let mut functions = about_events();
     functions.extend(about_windows());
     functions.push(comparing_events());
-    functions.push(of_links());
+    functions.extend(of_neighbours());
     functions
 }
 
@@ -158,20 +158,34 @@ fn comparing_events() -> TableFunction {
     }
 }
 
-/// `temporal_links(from, to)`.
-fn of_links() -> TableFunction {
-    TableFunction {
-        name: "temporal_links",
-        description: "trouble that keeps following other trouble, and what changes changed",
-        arguments: WINDOW,
-        schema: temporal_links_schema(),
-        call: Arc::new(|snapshot, tenant, arguments| match arguments {
-            [Argument::Timestamp(from), Argument::Timestamp(to)] => {
-                temporal_links(snapshot, tenant, *from, *to).map_err(why)
-            }
-            _ => Err(mismatch()),
-        }),
-    }
+/// `temporal_links(from, to)` and `placements(from, to)`.
+fn of_neighbours() -> Vec<TableFunction> {
+    vec![
+        TableFunction {
+            name: "temporal_links",
+            description: "trouble that keeps following other trouble, and what changes changed",
+            arguments: WINDOW,
+            schema: temporal_links_schema(),
+            call: Arc::new(|snapshot, tenant, arguments| match arguments {
+                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
+                    temporal_links(snapshot, tenant, *from, *to).map_err(why)
+                }
+                _ => Err(mismatch()),
+            }),
+        },
+        TableFunction {
+            name: "placements",
+            description: "which assets ran in which pods, on which nodes and hosts",
+            arguments: WINDOW,
+            schema: placements_schema(),
+            call: Arc::new(|snapshot, tenant, arguments| match arguments {
+                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
+                    placements(snapshot, tenant, *from, *to).map_err(why)
+                }
+                _ => Err(mismatch()),
+            }),
+        },
+    ]
 }
 
 fn why(error: CorrelatorError) -> TableFunctionError {

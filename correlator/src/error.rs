@@ -54,10 +54,12 @@ pub enum CorrelatorError {
         /// Why not, and what to ask instead.
         problem: String,
     },
-    /// The range holds more spans than a service graph is computed over.
-    #[error("more than {limit} spans between the two times: ask for a shorter range")]
+    /// The range holds more than an answer is computed over.
+    #[error("more than {limit} {what} between the two times: ask for a shorter range")]
     RangeTooLarge {
-        /// Largest number of spans.
+        /// What there is too much of.
+        what: &'static str,
+        /// The largest number of that.
         limit: usize,
     },
 }

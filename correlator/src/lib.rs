@@ -46,8 +46,8 @@ pub use functions::{
     Cause, FoundIncident, FoundLink, attribute_lift, attribute_lift_schema, blast_radius, blast_radius_schema,
     causal_chain, causal_chain_schema, changes, changes_schema, critical_path, critical_path_schema,
     find_false_discoveries, find_incidents, find_links, find_root_causes, incidents, incidents_schema, live_red,
-    live_red_schema, log_patterns, log_patterns_schema, root_causes, root_causes_schema, service_graph,
-    service_graph_schema, temporal_links, temporal_links_schema, trace, trace_schema,
+    live_red_schema, log_patterns, log_patterns_schema, placements, placements_schema, root_causes, root_causes_schema,
+    service_graph, service_graph_schema, temporal_links, temporal_links_schema, trace, trace_schema,
 };
 pub use options::{CorrelatorOptions, WatchOptions};
 pub use quality::{correlation_quality, correlation_quality_schema};

@@ -19,6 +19,7 @@ mod events;
 mod names;
 mod novelty;
 mod points;
+pub(crate) mod resources;
 
 use self::events::Pace;
 use crate::error::CorrelatorError;

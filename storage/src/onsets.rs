@@ -58,6 +58,10 @@ pub struct OnsetAsset {
     pub to: UnixNanos,
     /// When trouble began.
     pub onsets: Vec<KeptOnset>,
+    /// Where it ran together with others: kinds of places, such as `node`, and their names. Hours that were kept before
+    /// places were have none.
+    #[serde(default)]
+    pub places: Vec<(String, String)>,
 }
 
 /// The beginning of trouble.

@@ -38,3 +38,8 @@ SELECT count(*) FROM critical_path('b0000000000000000000000000000bff');
 SELECT * FROM temporal_links('2026-01-01T12:00:00Z', '2026-01-01T13:00:00Z');
 
 SELECT * FROM temporal_links('2026-01-01T12:00:00Z', '2026-01-02T13:00:00Z');
+
+-- Which assets ran where.
+SELECT kind, place, asset_id, first_seen, events FROM placements('2026-01-01T12:00:00Z', '2026-01-01T13:00:00Z');
+
+SELECT * FROM placements('2026-01-01T12:00:00Z', '2026-01-01T12:00:00Z');

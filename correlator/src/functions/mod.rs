@@ -6,6 +6,7 @@
 //! critical_path  which spans decided how long a trace took          span_tree
 //! blast_radius   from an event to all that its trouble reached      span_tree, links across traces
 //! service_graph  who calls whom, how often, how well                scan of a time range
+//! placements     which assets run where                            scan of a time range
 //! root_causes    what caused the trouble of a window                observe, method/causes
 //! incidents      when something was wrong                           observe, method/incidents
 //! temporal_links trouble that keeps following other trouble         observe, method/links
@@ -24,6 +25,7 @@ pub(crate) mod detail;
 mod incidents;
 mod live_red;
 mod log_patterns;
+mod placements;
 mod root_causes;
 pub(crate) mod scan;
 mod service_graph;
@@ -41,6 +43,7 @@ pub(crate) use incidents::names;
 pub use incidents::{FoundIncident, find_incidents, incidents, incidents_schema};
 pub use live_red::{live_red, live_red_schema};
 pub use log_patterns::{log_patterns, log_patterns_schema};
+pub use placements::{placements, placements_schema};
 pub(crate) use root_causes::ranked;
 pub use root_causes::{Cause, find_root_causes, root_causes, root_causes_schema};
 pub use service_graph::{service_graph, service_graph_schema};

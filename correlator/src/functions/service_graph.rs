@@ -160,7 +160,7 @@ impl Spans {
                 database,
             });
             if self.by_id.len() > MOST_SPANS {
-                return Err(CorrelatorError::RangeTooLarge { limit: MOST_SPANS });
+                return Err(CorrelatorError::RangeTooLarge { what: "spans", limit: MOST_SPANS });
             }
         }
         Ok(ControlFlow::Continue(()))

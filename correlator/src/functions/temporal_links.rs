@@ -1,12 +1,13 @@
 //! `temporal_links(from, to)`: trouble that keeps following other trouble, and changes with what they changed, as rows or
 //! as links to be stored.
 
-use super::{Columns, batch, id_field, text_field, window};
+use super::{Columns, batch, id_field, text_field, text_list_field, window};
 use crate::confidence::link_confidence;
 use crate::error::CorrelatorError;
 use crate::functions::scan::Range;
 use crate::method::causes::Question;
 use crate::method::links::{Link, Test, false_discoveries, links};
+use crate::method::neighbours::Tie;
 use crate::observe::{Observed, with_observed};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -20,7 +21,8 @@ use whence_storage::Snapshot;
 ///
 /// `lag_ms` is between the moments at which the two were known: of a span that failed its end, of one that was slow when
 /// it had lasted longer than usual. `confidence` is how likely it is that cause and effect lie on the way of one fault, by
-/// its calibration on simulated systems (`confidence.rs`). `p`, `q` and `tests` are null of `change`.
+/// its calibration on simulated systems (`confidence.rs`). `p`, `q` and `tests` are null of `change`. `via` says what makes
+/// two assets neighbours: `call`, or the kind of the places that both run at, whose names are `shared`.
 pub fn temporal_links_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Arc::new(Schema::new(vec![
@@ -36,6 +38,8 @@ pub fn temporal_links_schema() -> SchemaRef {
             Field::new("q", DataType::Float64, true),
             Field::new("tests", DataType::Int64, true),
             Field::new("support", DataType::Int64, false),
+            text_field("via", true),
+            text_list_field("shared"),
         ]))
     });
     SCHEMA.clone()
@@ -55,26 +59,41 @@ pub fn temporal_links(
 ) -> Result<RecordBatch, CorrelatorError> {
     let found = with_links(snapshot, tenant, window(from, to)?, |links, assets| {
         let name = |asset: u32| assets.get(asset as usize).cloned().unwrap_or_default();
-        let named = links.into_iter().map(|link| ((name(link.cause.asset), name(link.effect.asset)), link));
-        named.collect::<Vec<_>>()
+        let named = |link: Link| Named {
+            cause: name(link.cause.asset),
+            effect: name(link.effect.asset),
+            shared: link.tie.as_ref().map(Tie::shared_names).unwrap_or_default(),
+            link,
+        };
+        links.into_iter().map(named).collect::<Vec<Named>>()
     })?;
     let out = Columns(&found);
-    let test = |of: fn(&Test) -> f64| out.optional_float64s(move |(_, link)| link.test.as_ref().map(of));
+    let test = |of: fn(&Test) -> f64| out.optional_float64s(move |Named { link, .. }| link.test.as_ref().map(of));
     let columns = vec![
-        out.ids(|(_, link)| Some(link.cause.event)),
-        out.ids(|(_, link)| Some(link.effect.event)),
-        out.texts(|((cause, _), _)| Some(cause)),
-        out.texts(|((_, effect), _)| Some(effect)),
-        out.texts(|(_, link)| Some(link.relation.as_str())),
-        out.float64s(|(_, link)| milliseconds(link.lag_nanos)),
-        out.float32s(|(_, link)| link.strength as f32),
-        out.float32s(|(_, link)| link_confidence(link.relation, link.score)),
+        out.ids(|Named { link, .. }| Some(link.cause.event)),
+        out.ids(|Named { link, .. }| Some(link.effect.event)),
+        out.texts(|named| Some(&named.cause)),
+        out.texts(|named| Some(&named.effect)),
+        out.texts(|Named { link, .. }| Some(link.relation.as_str())),
+        out.float64s(|Named { link, .. }| milliseconds(link.lag_nanos)),
+        out.float32s(|Named { link, .. }| link.strength as f32),
+        out.float32s(|Named { link, .. }| link_confidence(link.relation, link.score)),
         test(|test| test.p),
         test(|test| test.q),
-        out.int64s(|(_, link)| link.test.map(|test| test.tests as i64)),
-        out.int64s(|(_, link)| Some(i64::from(link.support))),
+        out.int64s(|Named { link, .. }| link.test.map(|test| test.tests as i64)),
+        out.int64s(|Named { link, .. }| Some(i64::from(link.support))),
+        out.texts(|Named { link, .. }| link.tie.as_ref().and_then(Tie::via)),
+        out.text_lists(|named| &named.shared),
     ];
     batch("temporal links", temporal_links_schema(), columns)
+}
+
+/// A link with names for what it has numbers for.
+struct Named {
+    cause: String,
+    effect: String,
+    shared: Vec<String>,
+    link: Link,
 }
 
 /// A link as it would be stored, and what a row of `correlations` has no columns for.
@@ -176,6 +195,12 @@ fn evidence(link: &Link) -> String {
     });
     if let (Some(contrast), Some(evidence)) = (link.contrast, evidence.as_object_mut()) {
         evidence.insert("contrast".to_owned(), json!(contrast));
+    }
+    if let (Some(tie), Some(evidence)) = (&link.tie, evidence.as_object_mut()) {
+        evidence.insert("via".to_owned(), json!(tie.via()));
+        if !tie.shared.is_empty() {
+            evidence.insert("shared".to_owned(), json!(tie.shared_names()));
+        }
     }
     if let (Some(test), Some(evidence)) = (link.test, evidence.as_object_mut()) {
         evidence.insert("p".to_owned(), json!(test.p));

@@ -86,6 +86,7 @@ fn of_versions(study: &Study<'_>, change: &ChangeSeen, difference: &Difference) 
         of: difference.of,
         contrast: Some("versions"),
         test: None,
+        tie: None,
     }
 }
 
@@ -129,5 +130,6 @@ fn effect(study: &Study<'_>, change: &ChangeSeen, finding: &Finding) -> Option<L
         of: rise.of,
         contrast: Some("before"),
         test: None,
+        tie: None,
     })
 }

@@ -12,8 +12,9 @@ use super::causes::{CauseKind, Question};
 use super::contrast;
 use super::lag::{FALSE_DISCOVERY_RATE, FEWEST_ONSETS, Stream, followed};
 use super::links::{End, Link, settle};
-use super::observations::Observations;
-use super::onsets::{Onset, active, neighbours, troubles};
+use super::neighbours::{Neighbours, calling, neighbours};
+use super::observations::{Observations, Place, PlaceKind};
+use super::onsets::{Onset, active, troubles};
 use super::slots::SLOT_NANOS;
 use super::study::Study;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,8 @@ pub(crate) const HOUR: i64 = 3_600_000_000_000;
 const TESTED_HOURS: i64 = 24;
 /// Onsets of one hour that are kept, at most: those of the assets whose names come first.
 const MOST_ONSETS: usize = 5_000;
+/// Places of one asset that are kept of an hour, at most: those that come first.
+const MOST_PLACES: usize = 100;
 /// Slots between two times in which a pair was seen, in the time that is made of them: more than any limit within which
 /// onsets follow on one another.
 const BETWEEN: i64 = 5;
@@ -54,15 +57,20 @@ pub(crate) fn shown(observations: &Observations, hour: UnixNanos) -> Shown {
         let range = range.start.max(since)..range.end;
         if range.start < range.end {
             let (from, to) = (slots.start(range.start), slots.start(range.end));
-            assets.insert(asset, OnsetAsset { asset: name(asset), from, to, onsets: Vec::new() });
+            assets.insert(asset, OnsetAsset { asset: name(asset), from, to, ..OnsetAsset::default() });
         }
     }
     for trouble in troubles(observations, traces, slots, since) {
         let Some(asset) = assets.get_mut(&trouble.asset) else { continue };
         asset.onsets.extend(trouble.onsets.iter().map(|onset| kept(trouble.kind, onset)));
     }
+    for (asset, places) in shared_places(observations, |asset| assets.contains_key(&asset)) {
+        if let Some(asset) = assets.get_mut(&asset) {
+            asset.places = places;
+        }
+    }
     let is_seen = |(one, other): &(u32, u32)| assets.contains_key(one) && assets.contains_key(other);
-    let pairs = neighbours(traces).into_iter().filter(is_seen).map(|(one, other)| (name(one), name(other)));
+    let pairs = calling(traces).into_iter().filter(is_seen).map(|(one, other)| (name(one), name(other)));
     let mut neighbours: Vec<(String, String)> = pairs.collect();
     neighbours.sort_unstable();
     let mut found = OnsetHour { hour, assets: assets.into_values().collect(), neighbours };
@@ -75,6 +83,23 @@ pub(crate) fn shown(observations: &Observations, hour: UnixNanos) -> Shown {
 
 fn kept(kind: CauseKind, onset: &Onset) -> KeptOnset {
     KeptOnset { kind: kind.name().to_owned(), known: onset.known, event: onset.event, time: onset.time }
+}
+
+/// By asset the places that another one of those `seen` is at as well, by kind and name.
+fn shared_places(observations: &Observations, seen: impl Fn(u32) -> bool) -> BTreeMap<u32, Vec<(String, String)>> {
+    let placed = || observations.placed.iter().filter(|(asset, _)| seen(*asset));
+    let mut tenants = vec![0_u32; observations.places.len()];
+    placed().for_each(|(_, place)| tenants[*place as usize] += 1);
+    let mut by_asset: BTreeMap<u32, Vec<&Place>> = BTreeMap::new();
+    for (asset, place) in placed().filter(|(_, place)| tenants[*place as usize] > 1) {
+        by_asset.entry(*asset).or_default().push(&observations.places[*place as usize]);
+    }
+    let written = |mut places: Vec<&Place>| {
+        places.sort_unstable();
+        places.truncate(MOST_PLACES);
+        places.into_iter().map(|place| (place.kind.name().to_owned(), place.name.clone())).collect()
+    };
+    by_asset.into_iter().map(|(asset, places)| (asset, written(places))).collect()
 }
 
 /// Drops onsets that are too many; returns how many.
@@ -109,13 +134,12 @@ pub(crate) fn followed_in(hours: &[OnsetHour]) -> Followed {
     let first = hours.partition_point(|hour| hour.hour.0 <= last.hour.0 - TESTED_HOURS * HOUR);
     let hours = &hours[first..];
     let kinds = kinds(hours);
-    let calls: BTreeSet<(&str, &str)> =
-        hours.iter().flat_map(|hour| &hour.neighbours).map(|(one, other)| (one.as_str(), other.as_str())).collect();
-    let kinds_of = |asset: &str| kinds.get(asset).into_iter().flatten().copied().collect::<Vec<CauseKind>>();
+    let ties = ties(hours, &kinds);
+    let kinds_of = |asset: &str| kinds.get(asset).into_iter().flatten().copied();
     let mut pairs: Vec<Pair<'_>> = Vec::new();
-    for (cause, effect) in calls {
+    for &(cause, effect) in ties.keys() {
         for kind in kinds_of(cause) {
-            pairs.extend(kinds_of(effect).into_iter().map(|other| Pair::of(hours, (cause, kind), (effect, other))));
+            pairs.extend(kinds_of(effect).map(|other| Pair::of(hours, (cause, kind), (effect, other))));
         }
     }
     for (&asset, of_asset) in &kinds {
@@ -139,11 +163,29 @@ pub(crate) fn followed_in(hours: &[OnsetHour]) -> Followed {
             let end = |(name, kind): (&str, CauseKind), onset: &KeptOnset| {
                 (kind, onset.known, End { asset: numbers[name], event: onset.event, time: onset.time })
             };
-            links.push(Link::of_onsets(found, tested.tests, end(pair.cause, cause), end(pair.effect, effect)));
+            let tie = ties.get(&(pair.cause.0, pair.effect.0)).cloned();
+            links.push(Link::of_onsets(found, tested.tests, end(pair.cause, cause), end(pair.effect, effect), tie));
         }
     }
     settle(&mut links);
     Followed { tests: tested.tests, discoveries: tested.followed.len(), links }
+}
+
+/// The neighbours of a day among the assets with enough onsets to test any.
+fn ties<'a>(hours: &'a [OnsetHour], kinds: &Kinds<'a>) -> Neighbours<'a> {
+    let is_tested = |asset: &str| kinds.contains_key(asset);
+    let calls = hours.iter().flat_map(|hour| &hour.neighbours).map(|(one, other)| (one.as_str(), other.as_str()));
+    let assets = || hours.iter().flat_map(|hour| &hour.assets).filter(|asset| is_tested(&asset.asset));
+    let placed = assets().flat_map(|asset| {
+        let place = |(kind, name): &(String, String)| Some(Place { kind: PlaceKind::named(kind)?, name: name.clone() });
+        asset.places.iter().filter_map(place).map(|place| (asset.asset.as_str(), place))
+    });
+    let mut onsets: BTreeMap<&str, usize> = BTreeMap::new();
+    for asset in assets() {
+        *onsets.entry(&asset.asset).or_default() += asset.onsets.len();
+    }
+    let calls = calls.filter(|(one, other)| is_tested(one) && is_tested(other));
+    neighbours(calls, placed, |asset| onsets.get(asset).copied().unwrap_or(0))
 }
 
 /// The kinds of trouble of each asset of which there are enough onsets to test any.

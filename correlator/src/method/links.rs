@@ -3,12 +3,14 @@
 
 use super::causes::{CauseKind, Question};
 use super::contrast;
-use super::lag::{FALSE_DISCOVERY_RATE, Followed, Stream, Tested, followed};
+use super::lag::{FALSE_DISCOVERY_RATE, FEWEST_ONSETS, Followed, Stream, Tested, followed};
+use super::neighbours::{Tie, calling, neighbours};
 use super::observations::Observations;
-use super::onsets::{Onset, Trouble, neighbours, troubles};
+use super::onsets::{Onset, Trouble, troubles};
 use super::slots::{SLOT_NANOS, Slots};
 use super::study::Study;
 use super::traces::Traces;
+use std::collections::BTreeMap;
 use whence_schema::{EventId, Relation, UnixNanos};
 
 /// `correlation_type` of links between neighbours.
@@ -68,16 +70,16 @@ pub(crate) struct Link {
     pub(crate) contrast: Option<&'static str>,
     /// `None` of a change.
     pub(crate) test: Option<Test>,
+    /// Of two assets, what makes them neighbours.
+    pub(crate) tie: Option<Tie>,
 }
 
 /// The links whose effect happened between two instants, by time. What was before, from `baseline_from` on, is evidence
 /// as well.
 pub(crate) fn links(observations: &Observations, from: UnixNanos, question: &Question) -> Vec<Link> {
     let study = Study::of(observations, question);
-    let (onsets, pairs) = onsets_and_pairs(observations, &study.traces, &study.slots);
-    let streams: Vec<Stream> = onsets.iter().map(|trouble| stream(trouble, &study.slots)).collect();
-    let tested = followed(&streams, &pairs, FALSE_DISCOVERY_RATE);
-    let mut links = of_onsets(&onsets, &pairs, &tested);
+    let candidates = Candidates::of(observations, &study.traces, &study.slots);
+    let mut links = candidates.links(&candidates.tested(&candidates.streams));
     links.extend(contrast::changed(&study, from, question.to));
     links.retain(|link| link.effect.time >= from && link.effect.time < question.to);
     settle(&mut links);
@@ -91,27 +93,75 @@ pub(super) fn settle(links: &mut Vec<Link>) {
     links.dedup_by_key(|link| (link.relation, link.correlation_type, link.cause.event, link.effect.event));
 }
 
-/// Streams of trouble, and the pairs of them that may follow one another: of neighbours, and of different kinds in one
-/// asset.
-fn onsets_and_pairs(
-    observations: &Observations,
-    traces: &Traces,
-    slots: &Slots,
-) -> (Vec<Trouble>, Vec<(usize, usize)>) {
-    let troubles = troubles(observations, traces, slots, 0);
-    let of_asset = |asset: u32| {
-        let first = troubles.partition_point(|trouble| trouble.asset < asset);
-        first..troubles.partition_point(|trouble| trouble.asset <= asset)
-    };
-    let mut pairs = Vec::new();
-    for (cause, effect) in neighbours(traces) {
-        pairs.extend(of_asset(cause).flat_map(|cause| of_asset(effect).map(move |effect| (cause, effect))));
+/// What may follow on what.
+struct Candidates {
+    troubles: Vec<Trouble>,
+    /// The onsets of each trouble.
+    streams: Vec<Stream>,
+    /// Indexes of two troubles, of neighbours or of different kinds in one asset.
+    pairs: Vec<(usize, usize)>,
+    /// What makes the assets of each pair neighbours.
+    ties: Vec<Option<Tie>>,
+}
+
+impl Candidates {
+    fn of(observations: &Observations, traces: &Traces, slots: &Slots) -> Self {
+        let troubles = troubles(observations, traces, slots, 0);
+        let mut by_asset: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (index, trouble) in troubles.iter().enumerate().filter(|(_, of)| of.onsets.len() >= FEWEST_ONSETS) {
+            by_asset.entry(trouble.asset).or_default().push(index);
+        }
+        let name = |asset: u32| observations.assets.get(asset as usize).map_or("", String::as_str);
+        let numbers: BTreeMap<&str, u32> = by_asset.keys().map(|asset| (name(*asset), *asset)).collect();
+        let of_name = |name: &str| numbers.get(name).and_then(|asset| by_asset.get(asset));
+        let onsets = |name: &str| of_name(name).into_iter().flatten().map(|index| troubles[*index].onsets.len()).sum();
+        let is_known = |asset: &u32| by_asset.contains_key(asset);
+        let calls = calling(traces).into_iter().filter(|(one, other)| is_known(one) && is_known(other));
+        let placed = observations.placed.iter().filter(|(asset, _)| is_known(asset));
+        let neighbours = neighbours(
+            calls.map(|(one, other)| (name(one), name(other))),
+            placed.map(|&(asset, place)| (name(asset), observations.places[place as usize].clone())),
+            onsets,
+        );
+        let (mut pairs, mut ties) = (Vec::new(), Vec::new());
+        for ((cause, effect), tie) in &neighbours {
+            let effects = || of_name(effect).into_iter().flatten();
+            for &cause in of_name(cause).into_iter().flatten() {
+                pairs.extend(effects().map(|&effect| (cause, effect)));
+                ties.extend(effects().map(|_| Some(tie.clone())));
+            }
+        }
+        for same in by_asset.values() {
+            for &first in same {
+                pairs.extend(same.iter().filter(|second| **second != first).map(|second| (first, *second)));
+            }
+        }
+        ties.resize(pairs.len(), None);
+        let streams = troubles.iter().map(|trouble| stream(trouble, slots)).collect();
+        Self { troubles, streams, pairs, ties }
     }
-    for (first, trouble) in troubles.iter().enumerate() {
-        let others = of_asset(trouble.asset).filter(|second| *second != first);
-        pairs.extend(others.map(|second| (first, second)));
+
+    /// What came of all tests, with these streams in place of those of the troubles.
+    fn tested(&self, streams: &[Stream]) -> Tested {
+        followed(streams, &self.pairs, FALSE_DISCOVERY_RATE)
     }
-    (troubles, pairs)
+
+    fn links(&self, tested: &Tested) -> Vec<Link> {
+        let mut links = Vec::new();
+        for found in &tested.followed {
+            let (cause, effect) = self.pairs[found.pair];
+            let (cause, effect) = (&self.troubles[cause], &self.troubles[effect]);
+            for &(first, second) in &found.onsets {
+                let end = |trouble: &Trouble, onset: u32| {
+                    let Onset { known, event, time } = trouble.onsets[onset as usize];
+                    (trouble.kind, known, End { asset: trouble.asset, event, time })
+                };
+                let (cause, effect) = (end(cause, first), end(effect, second));
+                links.push(Link::of_onsets(found, tested.tests, cause, effect, self.ties[found.pair].clone()));
+            }
+        }
+        links
+    }
 }
 
 fn stream(trouble: &Trouble, slots: &Slots) -> Stream {
@@ -121,28 +171,12 @@ fn stream(trouble: &Trouble, slots: &Slots) -> Stream {
     Stream { slots: trouble.slots.clone(), onsets: nanos.collect() }
 }
 
-fn of_onsets(troubles: &[Trouble], pairs: &[(usize, usize)], tested: &Tested) -> Vec<Link> {
-    let mut links = Vec::new();
-    for found in &tested.followed {
-        let (cause, effect) = pairs[found.pair];
-        let (cause, effect) = (&troubles[cause], &troubles[effect]);
-        for &(first, second) in &found.onsets {
-            let end = |trouble: &Trouble, onset: u32| {
-                let Onset { known, event, time } = trouble.onsets[onset as usize];
-                (trouble.kind, known, End { asset: trouble.asset, event, time })
-            };
-            links.push(Link::of_onsets(found, tested.tests, end(cause, first), end(effect, second)));
-        }
-    }
-    links
-}
-
 /// An end of a link of onsets: the kind of trouble, when it was known, and where.
 type Known = (CauseKind, UnixNanos, End);
 
 impl Link {
-    /// Of two onsets of a pair that was found in so many tests.
-    pub(super) fn of_onsets(found: &Followed, tests: usize, cause: Known, effect: Known) -> Self {
+    /// Of two onsets of a pair that was found in so many tests; `tie` is what makes their assets neighbours.
+    pub(super) fn of_onsets(found: &Followed, tests: usize, cause: Known, effect: Known, tie: Option<Tie>) -> Self {
         let ((cause_kind, cause_known, cause), (effect_kind, effect_known, effect)) = (cause, effect);
         let support = found.onsets.len() as u32;
         Self {
@@ -158,6 +192,7 @@ impl Link {
             of: found.of,
             contrast: None,
             test: Some(Test { p: found.p, q: found.q, direction_p: found.direction_p, tests }),
+            tie,
         }
     }
 }
@@ -166,11 +201,11 @@ impl Link {
 /// that they have nothing to do with each other: each discovery is a false one. `turn` tells the turns apart.
 pub(crate) fn false_discoveries(observations: &Observations, question: &Question, turns: u32) -> Vec<(usize, usize)> {
     let (traces, slots) = (Traces::of(observations), Slots::of(question));
-    let (onsets, pairs) = onsets_and_pairs(observations, &traces, &slots);
-    let streams: Vec<Stream> = onsets.iter().map(|trouble| stream(trouble, &slots)).collect();
+    let candidates = Candidates::of(observations, &traces, &slots);
     let of_turn = |turn: u32| {
-        let turned: Vec<Stream> = (0..).zip(&streams).map(|(number, stream)| turned(stream, number, turn)).collect();
-        let tested = followed(&turned, &pairs, FALSE_DISCOVERY_RATE);
+        let streams = (0..).zip(&candidates.streams);
+        let turned: Vec<Stream> = streams.map(|(number, stream)| turned(stream, number, turn)).collect();
+        let tested = candidates.tested(&turned);
         (tested.tests, tested.followed.len())
     };
     (0..turns).map(of_turn).collect()

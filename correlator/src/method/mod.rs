@@ -10,7 +10,8 @@
 //!                                          one slot: red, of operations and edges, to be asked for
 //!                                                                                        causes, incidents (explanation)
 //!
-//! traces, observations ─> onsets (of trouble, by asset and kind) ─> lag (which follow one another; discovery) ─┐
+//! traces, observations ─> onsets (of trouble, by asset and kind) ─┬─> lag (which follow one another; discovery) ─┐
+//!                      ─> neighbours (by calls, by places) ───────┘                                           │
 //! study, changes ─> contrast (what a change changed; versions that serve side by side) ────────────────────────┴─> links
 //!                 `─> the same hour by hour, with onsets that are kept for a day: hours
 //! ```
@@ -34,6 +35,7 @@ mod lag;
 pub(crate) mod levels;
 pub(crate) mod links;
 pub(crate) mod names;
+pub(crate) mod neighbours;
 pub(crate) mod observations;
 mod onsets;
 mod parents;

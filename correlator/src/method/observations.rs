@@ -23,6 +23,48 @@ pub(crate) struct Observations {
     pub points: Vec<PointSeen>,
     /// Deployments, flags turned over and other changes.
     pub changes: Vec<ChangeSeen>,
+    /// Where assets run, each place once.
+    pub places: Vec<Place>,
+    /// Which assets run where, by their indices; each pair once.
+    pub placed: Vec<(u32, u32)>,
+}
+
+/// What several assets may run in or on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum PlaceKind {
+    /// Containers of one Kubernetes pod.
+    Pod,
+    /// Pods of one Kubernetes node.
+    Node,
+    /// Processes of one machine, real or virtual, or of one container.
+    Host,
+}
+
+impl PlaceKind {
+    const ALL: [Self; 3] = [Self::Pod, Self::Node, Self::Host];
+
+    /// The name in SQL and JSON, such as `node`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Node => "node",
+            Self::Host => "host",
+        }
+    }
+
+    /// The kind with a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A pod, node or host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    /// What it is.
+    pub kind: PlaceKind,
+    /// Its name.
+    pub name: String,
 }
 
 /// A span's kind, as OpenTelemetry has it.

@@ -19,7 +19,7 @@ use super::observations::{Observations, SpanKind};
 use super::share::{Level, Rise, Slot};
 use super::slots::Slots;
 use super::traces::{Logged, NONE, Traces};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::ops::Range;
 use whence_schema::{EventId, UnixNanos};
@@ -86,20 +86,6 @@ pub(super) fn active(observations: &Observations, traces: &Traces, slots: &Slots
     active.retain(|(_, range)| range.start < range.end);
     active.sort_unstable_by_key(|(asset, _)| *asset);
     active
-}
-
-/// The pairs of assets of which one calls the other, both ways, in the order of their numbers.
-pub(super) fn neighbours(traces: &Traces) -> Vec<(u32, u32)> {
-    let mut pairs = HashSet::new();
-    for (index, span) in traces.spans.iter().enumerate() {
-        let caller = traces.remote_parent(index).map(|caller| caller.asset);
-        let callee = Some(traces.times.callees[index]).filter(|callee| *callee != NONE);
-        let others = caller.into_iter().chain(callee).filter(|other| *other != span.asset);
-        pairs.extend(others.flat_map(|other| [(span.asset, other), (other, span.asset)]));
-    }
-    let mut pairs: Vec<(u32, u32)> = pairs.into_iter().collect();
-    pairs.sort_unstable();
-    pairs
 }
 
 /// Something that could have happened, and whether it did.

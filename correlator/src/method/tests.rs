@@ -10,7 +10,9 @@ use super::history::History;
 use super::incidents::incidents;
 use super::levels::Levels;
 use super::names::AllNames;
-use super::observations::{ChangeKind, ChangeSeen, LogSeen, Observations, PointSeen, SpanKind, SpanSeen};
+use super::observations::{
+    ChangeKind, ChangeSeen, LogSeen, Observations, Place, PlaceKind, PointSeen, SpanKind, SpanSeen,
+};
 use super::slots::GridSlot;
 use super::templates::Templates;
 use proptest::prelude::*;

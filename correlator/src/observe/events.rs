@@ -1,9 +1,10 @@
 //! Rows of `events` as spans, log records and changes.
 
 use super::changes::{self, Described};
-use super::event_texts::{LONGEST, flag, line, peer, shortened, text};
+use super::event_texts::{LONGEST, flag, line, peer, shortened};
 use super::names::{Names, Numbered};
 use super::novelty::Novelty;
+use super::resources::Resources;
 use super::{MOST_TEXT, Observed, stays};
 use crate::error::CorrelatorError;
 use crate::functions::detail::parse;
@@ -15,7 +16,6 @@ use arrow::array::{
 };
 use arrow::datatypes::{Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use hashbrown::HashMap;
 use serde_json::{Map, Value};
 use std::ops::ControlFlow;
 use whence_schema::tables::events::{SIGNAL_LOG, SIGNAL_SPAN, column};
@@ -256,8 +256,7 @@ pub(super) struct Reading {
     /// What has values that may be new: versions, models, flags by their key.
     things: Names,
     values: Names,
-    /// Number of the version in a resource, by the hash of the resource.
-    versions: HashMap<u64, u32>,
+    resources: Resources,
 }
 
 /// Number of the empty value: no version, no model.
@@ -286,7 +285,7 @@ impl Reading {
             novelty: Novelty::default(),
             things,
             values,
-            versions: HashMap::new(),
+            resources: Resources::default(),
         }
     }
 
@@ -317,6 +316,7 @@ impl Reading {
 
     pub(super) fn finish(mut self) -> Observed {
         let changes = changes::settled(std::mem::take(&mut self.recorded), self.new_values());
+        let (places, placed) = self.resources.into_places();
         Observed {
             observations: Observations {
                 assets: self.assets.into_texts(),
@@ -326,6 +326,8 @@ impl Reading {
                 logs: self.logs,
                 points: Vec::new(),
                 changes,
+                places,
+                placed,
             },
             baseline_from: self.range.from,
             thinned: self.of,
@@ -362,9 +364,7 @@ impl Reading {
                 self.push_log(&columns, row, event, asset, shortened(body, LONGEST).to_owned());
                 event
             };
-            if self.with_changes {
-                self.note_version(&columns, &mut numbers, row, event);
-            }
+            self.note_resource(&columns, &mut numbers, row, event);
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -402,16 +402,25 @@ impl Reading {
         }
     }
 
-    fn note_version(&mut self, columns: &Columns<'_>, numbers: &mut Numbers<'_>, row: usize, event: EventId) {
+    /// Notes where the asset of a row runs, and its version and model where changes are of interest.
+    fn note_resource(&mut self, columns: &Columns<'_>, numbers: &mut Numbers<'_>, row: usize, event: EventId) {
         let asset = numbers.assets.get(row, |name| self.assets.number(name));
-        let (versions, values) = (&mut self.versions, &mut self.values);
-        let version = numbers.resources.get(row, |resource| version(versions, values, resource));
+        let version = self.version(numbers, row, asset);
+        if !self.with_changes {
+            return;
+        }
         let model = numbers.models.get(row, |model| self.values.number(model));
         for (thing, value) in [(VERSION, version), (MODEL, model)] {
             if value != NO_VALUE {
                 self.novelty.add(asset, thing, value, columns.time(row), event);
             }
         }
+    }
+
+    /// Number of the version in the resource of a row of an asset.
+    fn version(&mut self, numbers: &mut Numbers<'_>, row: usize, asset: u32) -> u32 {
+        let (resources, values) = (&mut self.resources, &mut self.values);
+        numbers.resources.get(row, |resource| resources.version(values, asset, resource))
     }
 
     fn push_span(
@@ -422,14 +431,14 @@ impl Reading {
         peer: Option<u32>,
     ) -> EventId {
         let (trace, span) = (columns.trace(row), id(columns.span, row));
-        let (versions, values) = (&mut self.versions, &mut self.values);
-        let version = numbers.resources.get(row, |resource| version(versions, values, resource));
+        let asset = numbers.assets.get(row, |name| self.assets.number(name));
+        let version = self.version(numbers, row, asset);
         if self.of == 1 || stays(hash(trace), self.of) {
             self.spans.push(SpanSeen {
                 trace,
                 span,
                 parent: id(columns.parent, row),
-                asset: numbers.assets.get(row, |name| self.assets.number(name)),
+                asset,
                 operation: numbers.operations.get(row, |name| self.operations.number(name)),
                 kind: span_kind(text_or_empty(columns.kind, row)),
                 start: columns.time(row),
@@ -486,15 +495,6 @@ impl Reading {
         };
         new.into_iter().map(change).collect()
     }
-}
-
-/// Number of the `service.version` of a resource, [`NO_VALUE`] for none.
-fn version(known: &mut HashMap<u64, u32>, values: &mut Names, resource: &str) -> u32 {
-    // Most resources have been seen in another batch.
-    *known.entry(xxh3_64(resource.as_bytes())).or_insert_with(|| {
-        let resource = parse(resource);
-        values.number(text(&resource, &["service.version"]).unwrap_or_default())
-    })
 }
 
 fn hash(trace: u128) -> u64 {

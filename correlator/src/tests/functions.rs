@@ -3,9 +3,9 @@
 use super::rows::{EventRow, batch, log, span, span_id};
 use crate::linker::{Arrival, Linker};
 use crate::pending::Moment;
-use crate::{causal_chain, service_graph, trace};
+use crate::{causal_chain, placements, service_graph, trace};
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Float32Type, Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use std::sync::Arc;
 use whence_schema::tables::correlations;
 use whence_schema::{EventId, ExemplarLink, SpanId, TenantId, TraceId, UnixNanos};
@@ -233,4 +233,51 @@ fn the_service_graph_counts_calls_errors_and_times_of_callees() {
         "front back call 20 5 0.25 10.5 19",
     ];
     assert_eq!(rows, expected);
+}
+
+#[test]
+fn placements_say_which_assets_ran_where_and_when() {
+    let ms = 1_000_000;
+    let on = |id: u64, asset: &str, at: i64, resource: &str| {
+        let row = span(id, 0, asset).at(T0 + at * ms, ms);
+        EventRow { resource: resource.to_owned(), ..row }
+    };
+    let events = [
+        on(1, "cart", 0, r#"{"k8s.node.name":"n1","k8s.pod.name":"cart-1","service.version":"1"}"#),
+        on(2, "cart", 9, r#"{"k8s.node.name":"n1","k8s.pod.name":"cart-2","service.version":"2"}"#),
+        on(3, "pay", 4, r#"{"k8s.node.name":"n1","k8s.pod.name":"pay-1"}"#),
+        on(4, "pay", 6, r#"{"k8s.node.name":"n1","k8s.pod.name":"pay-1"}"#),
+        on(5, "mail", 5, r#"{"host.name":"vm-1"}"#),
+        on(6, "late", 11, r#"{"k8s.node.name":"n1"}"#),
+        on(7, "nowhere", 5, "{}"),
+    ];
+    let snapshot = snapshot(&events, &[]);
+    let (from, to) = (UnixNanos(T0), UnixNanos(T0 + 10 * ms));
+    let found = placements(&snapshot, &TenantId::default(), from, to).unwrap();
+    assert_eq!(found.schema(), crate::placements_schema());
+    let text = |name: &str| texts(&found, name).into_iter().map(Option::unwrap).collect::<Vec<String>>();
+    let millis = |name: &str| -> Vec<i64> {
+        let times = found.column_by_name(name).unwrap().as_primitive::<TimestampMicrosecondType>();
+        times.values().iter().map(|micros| micros / 1_000 - T0 / ms).collect()
+    };
+    let (kinds, places, assets) = (text("kind"), text("place"), text("asset_id"));
+    let (first, last) = (millis("first_seen"), millis("last_seen"));
+    let events = found.column_by_name("events").unwrap().as_primitive::<Int64Type>();
+    let rows: Vec<String> = (0..found.num_rows())
+        .map(|row| {
+            let (first, last, events) = (first[row], last[row], events.value(row));
+            format!("{} {} {} {first} {last} {events}", kinds[row], places[row], assets[row])
+        })
+        .collect();
+    let expected = [
+        "pod cart-1 cart 0 0 1",
+        "pod cart-2 cart 9 9 1",
+        "pod pay-1 pay 4 6 2",
+        "node n1 cart 0 9 2",
+        "node n1 pay 4 6 2",
+        "host vm-1 mail 5 5 1",
+    ];
+    assert_eq!(rows, expected);
+    let other = TenantId::new("other");
+    assert_eq!(placements(&snapshot, &other, from, to).unwrap().num_rows(), 0);
 }

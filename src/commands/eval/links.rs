@@ -130,6 +130,7 @@ fn is_right(link: &FoundLink, fault: &InjectedFault, calls: &[(String, String)])
     let reached = |asset: &String| {
         *asset == fault.root.asset || fault.root.clients.contains(asset) || fault.affected.contains(asset)
     };
+    let burns_node = |asset: &String| fault.root.node.is_some() && *asset == fault.root.asset;
     if !during(link.row.related_timestamp) || !reached(&link.effect_asset) {
         return false;
     }
@@ -142,7 +143,7 @@ fn is_right(link: &FoundLink, fault: &InjectedFault, calls: &[(String, String)])
     }
     during(link.row.primary_timestamp)
         && reached(&link.cause_asset)
-        && waits_for(&link.effect_asset, &link.cause_asset, calls)
+        && (waits_for(&link.effect_asset, &link.cause_asset, calls) || burns_node(&link.cause_asset))
 }
 
 /// Whether one asset is another one, or calls it, directly or through others.

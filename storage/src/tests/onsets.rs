@@ -29,6 +29,7 @@ fn hour(number: i64, onsets: usize) -> OnsetHour {
                 time: UnixNanos(number * HOUR + onset * SECOND - 7),
             })
             .collect(),
+        places: vec![("node".to_owned(), "n1".to_owned())],
     };
     let neighbours = vec![("cart".to_owned(), "pay".to_owned()), ("pay".to_owned(), "cart".to_owned())];
     OnsetHour { hour: UnixNanos(number * HOUR), assets: vec![asset("cart"), asset("pay")], neighbours }
@@ -175,4 +176,19 @@ async fn a_restore_to_a_time_leaves_out_hours_put_later_and_the_links_of_others_
         assert_eq!(stored(&world), hours);
         world.close().await;
     }
+}
+
+#[test]
+fn hours_that_were_kept_before_there_were_places_are_read() {
+    let now = serde_json::to_value(hour(7, 2)).unwrap();
+    let mut before = now.clone();
+    for asset in before["assets"].as_array_mut().unwrap() {
+        asset.as_object_mut().unwrap().remove("places").unwrap();
+    }
+    let mut read: OnsetHour = serde_json::from_value(before).unwrap();
+    assert!(read.assets.iter().all(|asset| asset.places.is_empty()));
+    for asset in &mut read.assets {
+        asset.places = vec![("node".to_owned(), "n1".to_owned())];
+    }
+    assert_eq!(read, hour(7, 2));
 }

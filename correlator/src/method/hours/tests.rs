@@ -1,4 +1,5 @@
 //! Days of onsets of two services that call each other.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::method::links::TEMPORAL;
@@ -20,6 +21,7 @@ fn hour(number: i64, front: &[i64], orders: &[i64]) -> OnsetHour {
             from: UnixNanos(number * HOUR),
             to: UnixNanos((number + 1) * HOUR),
             onsets: seconds.iter().map(onset).collect(),
+            places: Vec::new(),
         }
     };
     let neighbours = vec![("front".to_owned(), "orders".to_owned()), ("orders".to_owned(), "front".to_owned())];
@@ -50,6 +52,35 @@ fn what_follows_in_every_hour_is_found_over_a_day_and_its_effects_of_the_last_ho
     let quiet = [following(0..8), vec![hour(8, &[], &[])]].concat();
     assert_eq!(followed_in(&quiet).links, []);
     assert_eq!(followed_in(&quiet).discoveries, 1);
+}
+
+#[test]
+fn assets_on_one_node_are_linked_without_calling_each_other() {
+    let node = |name: &str| vec![("node".to_owned(), name.to_owned())];
+    let placed = |places: [&str; 2]| -> Vec<OnsetHour> {
+        let mut hours = following(0..8);
+        for hour in &mut hours {
+            hour.neighbours.clear();
+            hour.assets.iter_mut().zip(places).for_each(|(asset, place)| asset.places = node(place));
+        }
+        hours
+    };
+    let found = followed_in(&placed(["n1", "n1"]));
+    let [link] = &found.links[..] else { panic!("{found:?}") };
+    let tie = link.tie.as_ref().unwrap();
+    assert_eq!((tie.via(), tie.shared_names()), (Some("node"), vec!["n1".to_owned()]));
+    assert_eq!(followed_in(&placed(["n1", "n2"])), Followed::default());
+}
+
+#[test]
+fn of_an_hour_the_places_of_several_assets_are_kept() {
+    let place = |kind, name: &str| Place { kind, name: name.to_owned() };
+    let places = vec![place(PlaceKind::Node, "n1"), place(PlaceKind::Pod, "p"), place(PlaceKind::Host, "alone")];
+    let placed = vec![(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 2)];
+    let observations = Observations { places, placed, ..Observations::default() };
+    let kept = shared_places(&observations, |asset| asset < 2);
+    let both = vec![("pod".to_owned(), "p".to_owned()), ("node".to_owned(), "n1".to_owned())];
+    assert_eq!(kept.into_iter().collect::<Vec<_>>(), [(0, both.clone()), (1, both)]);
 }
 
 #[test]

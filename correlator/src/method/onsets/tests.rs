@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::method::causes::Question;
+use crate::method::neighbours::calling;
 use crate::method::observations::{LogSeen, SpanSeen};
 
 const SECOND: i64 = 1_000_000_000;
@@ -157,5 +158,5 @@ fn a_share_begins_to_rise_where_hits_become_dense() {
 #[test]
 fn neighbours_are_both_ends_of_calls() {
     let system = System::new(|_| false, |_| false);
-    assert_eq!(neighbours(&Traces::of(&system.0)), [(0, 1), (1, 0)]);
+    assert_eq!(calling(&Traces::of(&system.0)), [(0, 1), (1, 0)]);
 }

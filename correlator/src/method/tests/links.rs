@@ -72,6 +72,40 @@ fn two_kinds_of_trouble_of_one_asset_that_go_together_are_an_anomaly() {
 }
 
 #[test]
+fn trouble_goes_to_an_asset_on_the_same_node_and_to_no_other() {
+    // A batch job that calls nobody; web and stock do not call each other either.
+    let mut system = System::lasting(LONG, |_| Wrong::Nothing);
+    for (asset, place) in [("job", "n1"), ("stranger", "n2")] {
+        system.seen.assets.push(asset.to_owned());
+        system.seen.places.push(Place { kind: PlaceKind::Node, name: place.to_owned() });
+    }
+    let (job, stranger) = (4, 5);
+    system.seen.placed = vec![(job, 0), (STOCK, 0), (stranger, 1), (WEB, 1)];
+    for second in (0..LONG).step_by(10) {
+        for (asset, body) in [(job, "rows are read"), (stranger, "rows are read"), (STOCK, "shelves are counted")] {
+            system.log((0, 0), asset, second * SECOND, 9, body);
+        }
+    }
+    for start in BURSTS {
+        for second in 0..40 {
+            system.log((0, 0), job, (start + second) * SECOND, 17, "disk is full");
+            system.log((0, 0), stranger, (start + second) * SECOND, 17, "disk is full");
+            system.log((0, 0), STOCK, (start + second + 9) * SECOND, 17, "no space left");
+        }
+    }
+    let found = links_from(&system, 0);
+    assert_eq!(found.len(), BURSTS.len(), "{found:#?}");
+    for link in &found {
+        assert_eq!((link.cause.asset, link.effect.asset, link.lag_nanos), (job, STOCK, 9 * SECOND));
+        assert_eq!((link.correlation_type, link.kinds), ("temporal", ("errors", "errors")));
+        let tie = link.tie.as_ref().unwrap();
+        assert_eq!((tie.via(), tie.shared_names()), (Some("node"), vec!["n1".to_owned()]));
+    }
+    system.seen.placed.clear();
+    assert_eq!(links_from(&system, 0), [], "nothing makes them neighbours");
+}
+
+#[test]
 fn a_quiet_system_and_a_single_incident_have_no_links() {
     assert_eq!(links_from(&System::new(|_| Wrong::Nothing), 0), []);
     assert_eq!(links_from(&System::new(then(Wrong::FailedStock)), 0), [], "one of each says nothing of an order");
