@@ -1,10 +1,12 @@
 //! Finding single rows by id in a snapshot, without a scan of the table: chunks are pruned by time and bloom filter, and
-//! of the row groups left only the id column is read before the rows that match.
+//! of the row groups left only the id column is read before the rows that match, and of these only the columns that are
+//! asked for.
 
 use crate::{Chunk, Snapshot, StorageError, TableSnapshot};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_null_array};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int64Type, Schema, TimestampMicrosecondType};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use hashbrown::HashSet;
 use parquet::arrow::ProjectionMask;
@@ -42,6 +44,13 @@ pub struct FoundSpan {
     pub parent_span_id: Option<SpanId>,
 }
 
+/// Columns of `events` that say nothing of how events hang together. They are the largest ones, and what a page of them
+/// holds before the row that is looked for must be decompressed.
+const UNREAD: [usize; 7] = {
+    use events::column::{AGENT, ENVIRONMENT, METADATA, MODEL, PAYLOAD, RESOURCE, SOURCE_MODULE};
+    [SOURCE_MODULE, ENVIRONMENT, AGENT, MODEL, RESOURCE, PAYLOAD, METADATA]
+};
+
 /// Which end of a correlation to look for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkSide {
@@ -67,7 +76,8 @@ impl Snapshot {
         let wanted: HashSet<EventId> = ids.iter().copied().collect();
         let low = Sought::Numbers(Arc::new(ids.iter().map(|id| id.low() as i64).collect()));
         let mut found = HashMap::new();
-        let whole = found_rows(&self.events, events::column::SPAN_ID, &low, (from, to), &mut |batch| {
+        let search = Search { table: &self.events, column: events::column::SPAN_ID, sought: low, unread: &UNREAD };
+        let whole = search.run((from, to), &mut |batch| {
             for row in 0..batch.num_rows() {
                 if let Some((id, span)) = span_at(batch, row, tenant)
                     && wanted.contains(&id)
@@ -81,7 +91,8 @@ impl Snapshot {
         whole.map(|()| found)
     }
 
-    /// All events of one trace, stored columns, in no particular order. Blocks on file reads.
+    /// All events of one trace, stored columns, in no particular order. Source module, environment, agent, model, resource,
+    /// payload and metadata are not to be looked at: they are null in rows of chunks. Blocks on file reads.
     ///
     /// # Errors
     ///
@@ -90,7 +101,9 @@ impl Snapshot {
         let always = (UnixNanos(i64::MIN), UnixNanos(i64::MAX));
         let mut rows = Vec::new();
         let mut failed = None;
-        found_rows(&self.events, events::column::TRACE_ID, &Sought::Trace(trace), always, &mut |batch| {
+        let sought = Sought::Trace(trace);
+        let search = Search { table: &self.events, column: events::column::TRACE_ID, sought, unread: &UNREAD };
+        search.run(always, &mut |batch| {
             let own: BooleanArray =
                 tenants_of(batch).iter().map(|owner| Some(owner == Some(tenant.as_str()))).collect();
             keep(filter_record_batch(batch, &own), &mut rows, &mut failed)
@@ -121,7 +134,7 @@ impl Snapshot {
         let column = if side == LinkSide::Primary { PRIMARY_LOW } else { RELATED_LOW };
         let mut rows = Vec::new();
         let mut failed = None;
-        found_rows(&self.correlations, column, &sought, range, &mut |batch| {
+        Search { table: &self.correlations, column, sought, unread: &[] }.run(range, &mut |batch| {
             let numbers = |index: usize| batch.column(index).as_primitive::<Int64Type>();
             let (low, primary_high, related_high) = (numbers(column), numbers(PRIMARY_HIGH), numbers(RELATED_HIGH));
             let tenants = tenants_of(batch);
@@ -143,9 +156,9 @@ impl Snapshot {
 }
 
 fn keep(
-    filtered: Result<RecordBatch, arrow::error::ArrowError>,
+    filtered: Result<RecordBatch, ArrowError>,
     rows: &mut Vec<RecordBatch>,
-    failed: &mut Option<arrow::error::ArrowError>,
+    failed: &mut Option<ArrowError>,
 ) -> bool {
     match filtered {
         Ok(batch) => {
@@ -193,68 +206,93 @@ impl Sought {
     }
 }
 
-/// Hands rows whose `column` matches to `each`, until it says that it has enough.
-fn found_rows(
-    table: &TableSnapshot,
+/// Rows that are looked for.
+struct Search<'a> {
+    table: &'a TableSnapshot,
+    /// The column that tells which.
     column: usize,
-    sought: &Sought,
-    (from, to): (UnixNanos, UnixNanos),
-    each: &mut dyn FnMut(&RecordBatch) -> bool,
-) -> Result<(), StorageError> {
-    if matches!(sought, Sought::Numbers(numbers) if numbers.is_empty()) {
-        return Ok(());
-    }
-    for batch in &table.batches {
-        let matching = sought.matches(batch.column(column));
-        if matching.true_count() > 0 && each(&filter_record_batch(batch, &matching)?) {
-            return Ok(());
-        }
-    }
-    // What is asked for is mostly recent.
-    let mut chunks: Vec<&Arc<Chunk>> = table.chunks.iter().filter(|chunk| chunk.overlaps(from, to)).collect();
-    chunks.sort_by_key(|chunk| std::cmp::Reverse(chunk.max_time));
-    for chunk in chunks {
-        if found_in_chunk(chunk, column, sought, each)? {
-            return Ok(());
-        }
-    }
-    Ok(())
+    sought: Sought,
+    /// Columns that are null in rows of chunks.
+    unread: &'a [usize],
 }
 
-fn found_in_chunk(
-    chunk: &Chunk,
-    column: usize,
-    sought: &Sought,
-    each: &mut dyn FnMut(&RecordBatch) -> bool,
-) -> Result<bool, StorageError> {
-    let failed = || StorageError::chunk(&chunk.path);
-    let footer = chunk.footer()?.clone();
-    let file = chunk.open()?;
-    let mut groups = Vec::new();
-    for (index, group) in footer.metadata().row_groups().iter().enumerate() {
-        let filter = Sbbf::read_from_column_chunk(group.column(column), &file).map_err(failed())?;
-        if filter.is_none_or(|filter| sought.may_be_in(&filter)) {
-            groups.push(index);
+impl Search<'_> {
+    /// Hands the rows to `each`, until it says that it has enough.
+    fn run(
+        &self,
+        (from, to): (UnixNanos, UnixNanos),
+        each: &mut dyn FnMut(&RecordBatch) -> bool,
+    ) -> Result<(), StorageError> {
+        let Self { table, column, sought, .. } = self;
+        if matches!(sought, Sought::Numbers(numbers) if numbers.is_empty()) {
+            return Ok(());
         }
-    }
-    if groups.is_empty() {
-        return Ok(false);
-    }
-    let footer = with_pages(footer, &file).map_err(failed())?;
-    let sought = sought.clone();
-    let mask = ProjectionMask::leaves(footer.parquet_schema(), [column]);
-    let predicate = ArrowPredicateFn::new(mask, move |batch: RecordBatch| Ok(sought.matches(batch.column(0))));
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer)
-        .with_row_groups(groups)
-        .with_row_filter(RowFilter::new(vec![Box::new(predicate)]))
-        .build()
-        .map_err(failed())?;
-    for batch in reader {
-        if each(&batch?) {
-            return Ok(true);
+        for batch in &table.batches {
+            let matching = sought.matches(batch.column(*column));
+            if matching.true_count() > 0 && each(&filter_record_batch(batch, &matching)?) {
+                return Ok(());
+            }
         }
+        // What is asked for is mostly recent.
+        let mut chunks: Vec<&Arc<Chunk>> = table.chunks.iter().filter(|chunk| chunk.overlaps(from, to)).collect();
+        chunks.sort_by_key(|chunk| std::cmp::Reverse(chunk.max_time));
+        for chunk in chunks {
+            if self.run_in(chunk, each)? {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
-    Ok(false)
+
+    fn run_in(&self, chunk: &Chunk, each: &mut dyn FnMut(&RecordBatch) -> bool) -> Result<bool, StorageError> {
+        let failed = || StorageError::chunk(&chunk.path);
+        let footer = chunk.footer()?.clone();
+        let file = chunk.open()?;
+        let mut groups = Vec::new();
+        for (index, group) in footer.metadata().row_groups().iter().enumerate() {
+            let filter = Sbbf::read_from_column_chunk(group.column(self.column), &file).map_err(failed())?;
+            if filter.is_none_or(|filter| self.sought.may_be_in(&filter)) {
+                groups.push(index);
+            }
+        }
+        if groups.is_empty() {
+            return Ok(false);
+        }
+        let footer = with_pages(footer, &file).map_err(failed())?;
+        let stored = footer.schema().clone();
+        let leaves = footer.parquet_schema();
+        let read = ProjectionMask::leaves(leaves, (0..stored.fields().len()).filter(|at| !self.unread.contains(at)));
+        let (mask, sought) = (ProjectionMask::leaves(leaves, [self.column]), self.sought.clone());
+        let predicate = ArrowPredicateFn::new(mask, move |batch: RecordBatch| Ok(sought.matches(batch.column(0))));
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer)
+            .with_row_groups(groups)
+            .with_projection(read)
+            .with_row_filter(RowFilter::new(vec![Box::new(predicate)]))
+            .build()
+            .map_err(failed())?;
+        for batch in reader {
+            if each(&self.with_unread(&batch?, &stored)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A batch with all `stored` columns in their places, those that were not read as nulls.
+    fn with_unread(&self, read: &RecordBatch, stored: &Schema) -> Result<RecordBatch, ArrowError> {
+        let mut of_read = read.columns().iter();
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        for (at, field) in stored.fields().iter().enumerate() {
+            if self.unread.contains(&at) {
+                fields.push(Arc::new(field.as_ref().clone().with_nullable(true)));
+                columns.push(new_null_array(field.data_type(), read.num_rows()));
+            } else {
+                fields.push(field.clone());
+                columns.extend(of_read.next().cloned());
+            }
+        }
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+    }
 }
 
 /// The footer with where each page lies, so that pages without a match are not even read. Not kept: every page of every

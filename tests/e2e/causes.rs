@@ -57,6 +57,11 @@ fn a_simulated_incident_is_explained_in_sql_and_on_the_command_line() {
         format!("SELECT asset_id, cause_kind FROM root_causes({from} - INTERVAL '30 days', {to} - INTERVAL '30 days')"),
         format!("SELECT * FROM root_causes({to}, {from})"),
         format!("SELECT count(*) FROM changes({from} - INTERVAL '20 minutes', {to})"),
+        format!(
+            "SELECT count(DISTINCT other.asset_id) > 0, bool_and(other.events > 0) FROM placements({from}, {to}) AS mine \
+             JOIN placements({from}, {to}) AS other USING (kind, place) \
+             WHERE kind = 'node' AND mine.asset_id = '{culprit}' AND other.asset_id <> mine.asset_id"
+        ),
     ]);
     let outcomes =
         answer_of(python("statements.py").arg(server.ports.pgwire.to_string()), statements.to_string().as_bytes());
@@ -70,6 +75,7 @@ fn a_simulated_incident_is_explained_in_sql_and_on_the_command_line() {
     assert_eq!(outcomes[3]["rows"], json!([[null, "none"]]), "a time of which nothing is known");
     assert!(outcomes[4]["error"].as_str().unwrap().starts_with("22023"), "{:#}", outcomes[4]);
     assert!(outcomes[5]["rows"][0][0].is_string(), "{:#}", outcomes[5]);
+    assert_eq!(outcomes[6]["rows"], json!([["True", "True"]]), "others run on its node: {:#}", outcomes[6]);
 
     let (from, to) = (fault.time_unix_nano, fault.end_unix_nano.unwrap());
     explained(&server, culprit, &[&time_text(&server, from), &time_text(&server, to)]);
