@@ -3,6 +3,7 @@
 use super::hour_rows::compact;
 use super::hours;
 use super::levels::{Level, PartialCache, PartialKey, bytes_of};
+use super::split::ChunkPlan;
 use crate::leaf::leaf;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
@@ -29,7 +30,7 @@ const LEAST_REDUCTION: u64 = 4;
 pub(super) struct ChunkPartial {
     pub(super) key: PartialKey,
     pub(super) rows: u64,
-    pub(super) plan: Arc<dyn ExecutionPlan>,
+    pub(super) plan: ChunkPlan,
     /// Of these hours, each of which is kept by itself. The plan has the hour as its first column.
     pub(super) hours: Option<Range<i64>>,
 }
@@ -126,10 +127,7 @@ impl ExecutionPlan for ChunkPartialsExec {
     }
 
     fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
-        let reset = |chunk: &ChunkPartial| {
-            let plan = datafusion::physical_plan::execution_plan::reset_plan_states(Arc::clone(&chunk.plan))?;
-            Ok(ChunkPartial { plan, ..chunk.clone() })
-        };
+        let reset = |chunk: &ChunkPartial| Ok(ChunkPartial { plan: chunk.plan.reset()?, ..chunk.clone() });
         let chunks = self.partitions.iter().flatten().map(reset).collect::<Result<Vec<_>>>()?;
         Ok(Arc::new(Self::new(chunks, self.schema.clone(), self.partitions.len(), self.cache.clone())))
     }
@@ -180,8 +178,9 @@ impl Wanted<'_> {
     /// Works it out, and keeps it. What turns out too large to keep flows on as it comes.
     async fn compute(&self, context: Arc<TaskContext>) -> Result<SendableBatches> {
         let chunk = self.chunk;
-        debug_assert_eq!(chunk.plan.output_partitioning().partition_count(), 1);
-        let mut input = execute_stream(Arc::clone(&chunk.plan), context)?;
+        let plan = chunk.plan.make()?;
+        debug_assert_eq!(plan.output_partitioning().partition_count(), 1);
+        let mut input = execute_stream(plan, context)?;
         let mut batches = Vec::new();
         let mut rows = 0;
         while let Some(batch) = input.try_next().await? {

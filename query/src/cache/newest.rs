@@ -14,7 +14,7 @@ use super::hour_rows::compact;
 use super::hours;
 use super::levels::{PartialCache, PartialKey, bytes_of};
 use super::signature;
-use super::split::{TIMESTAMP, split};
+use super::split::{ChunkPlan, TIMESTAMP, WholeChunks, split};
 use crate::leaf::leaf;
 use crate::times_first::{TimesFirst, first_times, tell, times_of};
 use arrow::array::AsArray;
@@ -60,7 +60,7 @@ struct NewestOfChunk {
     /// Its latest time in the order asked for, in microseconds: the latest, or the earliest.
     best: i64,
     /// All rows asked for.
-    plan: Arc<dyn ExecutionPlan>,
+    plan: ChunkPlan,
 }
 
 /// The first rows of a sort by time, with what chunks have to say kept.
@@ -88,23 +88,23 @@ impl NewestExec {
         }
         let parts = split(sort.input(), None)?;
         let Some(order_text) = signature::of_expression(&order.expr) else { return Ok(None) };
-        if parts.chunks.is_empty() || parts.chunks.len() > MOST_CHUNKS {
+        let count: usize = parts.chunks.iter().map(|whole| whole.chunks.len()).sum();
+        if count == 0 || count > MOST_CHUNKS {
             return Ok(None);
         }
         let descending = order.options.descending;
-        let mut chunks: Vec<_> = parts
-            .chunks
-            .into_iter()
-            .map(|part| {
-                let computation = format!("first {fetch} by {order_text} {:?} of {}", order.options, part.signature);
-                let [first, last] = hours::ends(&part.scanned.chunk);
+        let mut chunks = Vec::with_capacity(count);
+        for WholeChunks { chunks: of_scan, plan, signature } in parts.chunks {
+            let computation = format!("first {fetch} by {order_text} {:?} of {signature}", order.options);
+            chunks.extend(of_scan.into_iter().map(|(scanned, file)| {
+                let [first, last] = hours::ends(&scanned.chunk);
                 NewestOfChunk {
-                    key: part.scanned.key(&computation),
+                    key: scanned.key(&computation),
                     best: if descending { last } else { first },
-                    plan: part.plan,
+                    plan: ChunkPlan::like(&plan, file),
                 }
-            })
-            .collect();
+            }));
+        }
         chunks.sort_by_key(|chunk| if descending { -chunk.best } else { chunk.best });
 
         let found: Arc<OnceLock<Vec<RecordBatch>>> = Arc::default();
@@ -212,7 +212,7 @@ impl Search {
         }
         self.computed.add(1);
         let order = LexOrdering::from([self.order.clone()]);
-        let sort = SortExec::new(order, Arc::clone(&chunk.plan)).with_fetch(Some(self.fetch));
+        let sort = SortExec::new(order, chunk.plan.make()?).with_fetch(Some(self.fetch));
         let options = context.session_config().options();
         let plan = FilterPushdown::new_post_optimization().optimize(Arc::new(sort), options)?;
         let plan = TimesFirst::default().optimize(plan, options)?;

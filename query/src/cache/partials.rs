@@ -4,7 +4,7 @@ use super::chunks::{ChunkPartial, ChunkPartialsExec};
 use super::hours::HOUR;
 use super::levels::PartialCache;
 use super::signature;
-use super::split::{CutChunk, Split, split};
+use super::split::{ChunkPlan, CutChunk, Split, WholeChunks, split};
 use crate::group_runs::GroupRunsExec;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
@@ -67,15 +67,21 @@ impl KeepPartials {
         }
         let Split { rest, chunks, cut, .. } = parts;
         let mut parts = Vec::new();
-        for whole in chunks {
-            let key = whole.scanned.key(&format!("{computation} of {}", whole.signature));
-            let plan = first_step(aggregate, aggregate.group_expr().clone(), whole.plan)?;
-            parts.push(ChunkPartial { key, rows: whole.scanned.chunk.rows, plan, hours: None });
+        for WholeChunks { chunks, plan, signature } in chunks {
+            let computation = format!("{computation} of {signature}");
+            let pattern = first_step(aggregate, aggregate.group_expr().clone(), plan)?;
+            parts.extend(chunks.into_iter().map(|(scanned, file)| ChunkPartial {
+                key: scanned.key(&computation),
+                rows: scanned.chunk.rows,
+                plan: ChunkPlan::like(&pattern, file),
+                hours: None,
+            }));
         }
         for cut in cut {
             let key = by_hour(&cut);
             let plan = first_step(aggregate, hours_and(aggregate.group_expr(), &cut.plan), cut.plan)?;
-            parts.push(ChunkPartial { key, rows: cut.scanned.chunk.rows, plan, hours: Some(cut.hours) });
+            let (plan, hours) = (ChunkPlan::made(plan), Some(cut.hours));
+            parts.push(ChunkPartial { key, rows: cut.scanned.chunk.rows, plan, hours });
         }
         let rest = rest.map(|rest| first_step(aggregate, aggregate.group_expr().clone(), rest)).transpose()?;
         let all = match rest {

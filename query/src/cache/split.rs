@@ -20,7 +20,7 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, conjunction, s
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::execution_plan::{replace_children_if_necessary, reset_plan_states};
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr, ProjectionExprs};
 use datafusion::physical_plan::repartition::RepartitionExec;
@@ -53,13 +53,66 @@ impl ScannedChunk {
     }
 }
 
-/// A part of the input that is one chunk, and no less of it than its tenant has there.
+/// Parts of the input that are one chunk each, and no less of it than its tenant has there.
 #[derive(Debug)]
-pub(super) struct WholeChunk {
-    pub(super) scanned: ScannedChunk,
+pub(super) struct WholeChunks {
+    pub(super) chunks: Vec<(ScannedChunk, PartitionedFile)>,
+    /// Over the first of them: those of the others differ by the file.
     pub(super) plan: Arc<dyn ExecutionPlan>,
     /// What the plan computes, but for which chunk it is.
     pub(super) signature: String,
+}
+
+/// The plan over one chunk, made when it is needed: what most of them give is kept, and found sooner than they are made.
+#[derive(Debug, Clone)]
+pub(super) struct ChunkPlan {
+    pattern: Arc<dyn ExecutionPlan>,
+    /// The file that takes the place of the one of the pattern.
+    file: Option<PartitionedFile>,
+}
+
+impl ChunkPlan {
+    /// A plan that is made.
+    pub(super) fn made(plan: Arc<dyn ExecutionPlan>) -> Self {
+        Self { pattern: plan, file: None }
+    }
+
+    /// One like `pattern` over another file.
+    pub(super) fn like(pattern: &Arc<dyn ExecutionPlan>, file: PartitionedFile) -> Self {
+        Self { pattern: Arc::clone(pattern), file: Some(file) }
+    }
+
+    pub(super) fn schema(&self) -> SchemaRef {
+        self.pattern.schema()
+    }
+
+    pub(super) fn make(&self) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(file) = &self.file else { return Ok(Arc::clone(&self.pattern)) };
+        let over_file = |plan: Arc<dyn ExecutionPlan>| {
+            let scan = plan.downcast_ref::<DataSourceExec>();
+            let Some((config, _)) = scan.and_then(|scan| scan.downcast_to_file_source::<ParquetSource>()) else {
+                return Ok(Transformed::no(plan));
+            };
+            Ok(Transformed::yes(over_one_file(config.clone(), file)))
+        };
+        Arc::clone(&self.pattern).transform_up(over_file).data()
+    }
+
+    /// As it was before it was executed.
+    pub(super) fn reset(&self) -> Result<Self> {
+        match self.file {
+            // Each time another one is made.
+            Some(_) => Ok(self.clone()),
+            None => Ok(Self::made(reset_plan_states(Arc::clone(&self.pattern))?)),
+        }
+    }
+}
+
+fn over_one_file(config: impl Into<FileScanConfigBuilder>, file: &PartitionedFile) -> Arc<dyn ExecutionPlan> {
+    let mut file = file.clone();
+    file.range = None;
+    let builder: FileScanConfigBuilder = config.into();
+    DataSourceExec::from_data_source(builder.with_file_groups(vec![FileGroup::new(vec![file])]).build())
 }
 
 /// A chunk that time bounds cut. Hours that are whole within the bounds are kept one by one, so that bounds that move find
@@ -78,7 +131,7 @@ pub(super) struct CutChunk {
 pub(super) struct Split {
     /// `None`: nothing else.
     pub(super) rest: Option<Arc<dyn ExecutionPlan>>,
-    pub(super) chunks: Vec<WholeChunk>,
+    pub(super) chunks: Vec<WholeChunks>,
     pub(super) cut: Vec<CutChunk>,
     /// True when rows of hours are kept in `rest`.
     pub(super) keeps_rows: bool,
@@ -104,7 +157,7 @@ impl Split {
         let cut = cut.collect::<Result<_>>()?;
         let chunks = self.chunks.into_iter().map(|part| {
             let signature = format!("{signature} of {}", part.signature);
-            Ok(WholeChunk { plan: on_top(part.plan)?, signature, ..part })
+            Ok(WholeChunks { plan: on_top(part.plan)?, signature, ..part })
         });
         Ok(Self { chunks: chunks.collect::<Result<_>>()?, cut, rest: self.rest.map(on_top).transpose()?, ..self })
     }
@@ -193,15 +246,16 @@ fn split_scan(
     let scan = Scan { config, source, others: &others, about_time: &about_time };
     let mut edges = vec![FileGroup::default(); config.file_groups.len()];
     let mut seen: Vec<*const Chunk> = Vec::new();
-    let (mut chunks, mut cut, mut remains) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut whole_chunks, mut cut, mut remains) = (Vec::new(), Vec::new(), Vec::new());
     let mut keeps_rows = false;
+    let mut within = are_within(config, &about_time, &schema).into_iter();
     for (group, files) in config.file_groups.iter().enumerate() {
         for file in files.iter() {
             let Some(scanned) = file.extension::<ScannedChunk>() else {
                 edges[group].push(file.clone());
                 continue;
             };
-            let whole = is_within(&scanned.chunk, &about_time, &schema);
+            let whole = within.next().unwrap_or(false);
             let hours = by_hour
                 .filter(|_| !whole)
                 .and_then(|cache| Some((hours::cut(&scanned.chunk, &about_time, &schema)?, cache)));
@@ -214,14 +268,15 @@ fn split_scan(
                 continue;
             }
             seen.push(Arc::as_ptr(&scanned.chunk));
-            let (scanned, signature) = (scanned.clone(), described.clone());
+            let scanned = scanned.clone();
             match hours {
-                None => chunks.push(WholeChunk { scanned, plan: scan.whole(file), signature }),
+                None => whole_chunks.push((scanned, file.clone())),
                 Some((hours, cache)) => {
                     remains.extend(scan.outside(file, &scanned, &hours, &described, cache)?);
                     keeps_rows |= !hours.parts.is_empty();
                     if !hours.whole.is_empty() {
                         let (plan, hours) = (scan.by_hour(file, &hours.whole)?, hours.whole);
+                        let signature = described.clone();
                         cut.push(CutChunk { scanned, plan, signature, hours });
                     }
                 }
@@ -233,6 +288,10 @@ fn split_scan(
         let config = FileScanConfigBuilder::from(config.clone()).with_file_groups(edges).build();
         remains.push(DataSourceExec::from_data_source(config));
     }
+    let chunks = match whole_chunks.first() {
+        Some((_, file)) => vec![WholeChunks { plan: scan.whole(file), chunks: whole_chunks, signature: described }],
+        None => Vec::new(),
+    };
     // A scan of no files still says which columns there are.
     if remains.is_empty() && chunks.is_empty() && cut.is_empty() {
         remains.push(Arc::new(EmptyExec::new(plan.schema())));
@@ -252,13 +311,7 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     fn of(&self, source: ParquetSource, file: &PartitionedFile) -> Arc<dyn ExecutionPlan> {
-        let mut file = file.clone();
-        file.range = None;
-        let config = FileScanConfigBuilder::from(self.config.clone())
-            .with_source(Arc::new(source))
-            .with_file_groups(vec![FileGroup::new(vec![file])])
-            .build();
-        DataSourceExec::from_data_source(config)
+        over_one_file(FileScanConfigBuilder::from(self.config.clone()).with_source(Arc::new(source)), file)
     }
 
     /// All of the file, without conditions that hold for all of it.
@@ -322,13 +375,7 @@ impl Scan<'_> {
         let Some(projected) = config.file_source().try_pushdown_projection(&columns)? else {
             return internal_err!("a scan of Parquet files takes every projection");
         };
-        let mut file = file.clone();
-        file.range = None;
-        let config = FileScanConfigBuilder::from(config)
-            .with_source(projected)
-            .with_file_groups(vec![FileGroup::new(vec![file])])
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
+        Ok(over_one_file(FileScanConfigBuilder::from(config).with_source(projected), file))
     }
 }
 
@@ -391,14 +438,16 @@ fn rises(expression: &Arc<dyn PhysicalExpr>) -> bool {
     }
 }
 
-/// Whether all rows of the chunk satisfy the time bounds.
-fn is_within(chunk: &Chunk, bounds: &[&Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> bool {
-    bounds.is_empty() || satisfied(hours::ends(chunk), bounds, schema).unwrap_or(false)
-}
-
-/// Whether the time bounds hold at both of two times, in microseconds, and so at all between them.
-fn satisfied(ends: [i64; 2], bounds: &[&Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Option<bool> {
-    Some(satisfied_at(ends.to_vec(), bounds, schema)?.into_iter().all(|holds| holds))
+/// Of each chunk of a scan, whether all of its rows satisfy the time bounds.
+fn are_within(config: &FileScanConfig, bounds: &[&Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Vec<bool> {
+    let files = config.file_groups.iter().flat_map(FileGroup::iter);
+    let ends: Vec<i64> = files
+        .filter_map(|file| file.extension::<ScannedChunk>())
+        .flat_map(|scanned| hours::ends(&scanned.chunk))
+        .collect();
+    // What holds at both ends holds at all times between them.
+    let satisfied = if bounds.is_empty() { Some(vec![true; ends.len()]) } else { satisfied_at(ends, bounds, schema) };
+    satisfied.unwrap_or_default().chunks(2).map(|ends| ends.iter().all(|holds| *holds)).collect()
 }
 
 /// For each of some times, in microseconds, whether the time bounds hold; `None` if that cannot be told.
