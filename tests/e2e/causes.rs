@@ -60,7 +60,7 @@ fn a_simulated_incident_is_explained_in_sql_and_on_the_command_line() {
         format!(
             "SELECT count(DISTINCT other.asset_id) > 0, bool_and(other.events > 0) FROM placements({from}, {to}) AS mine \
              JOIN placements({from}, {to}) AS other USING (kind, place) \
-             WHERE kind = 'node' AND mine.asset_id = '{culprit}' AND other.asset_id <> mine.asset_id"
+             WHERE mine.kind = 'node' AND mine.asset_id = '{culprit}' AND other.asset_id <> mine.asset_id"
         ),
     ]);
     let outcomes =
