@@ -85,7 +85,7 @@ pub use jobs::{JobKind, JobRecord};
 pub use keyring::{
     AccessError, CreatedKey, Credentials, Grant, KeyId, KeyInfo, Keyring, NewKey, Scope, Scopes, ScramParameters,
 };
-pub use lookup::{FoundSpan, LinkSide};
+pub use lookup::{FoundSpan, LinkSide, Payloads};
 pub use memory::Admission;
 pub use onsets::{KeptOnset, OnsetAsset, OnsetHour};
 pub use options::{CrashPoint, Durability, Retention, StoreOptions, TenantRetention};

@@ -48,8 +48,26 @@ pub struct FoundSpan {
 /// holds before the row that is looked for must be decompressed.
 const UNREAD: [usize; 7] = {
     use events::column::{AGENT, ENVIRONMENT, METADATA, MODEL, PAYLOAD, RESOURCE, SOURCE_MODULE};
-    [SOURCE_MODULE, ENVIRONMENT, AGENT, MODEL, RESOURCE, PAYLOAD, METADATA]
+    [SOURCE_MODULE, ENVIRONMENT, AGENT, MODEL, RESOURCE, METADATA, PAYLOAD]
 };
+
+/// Whether payloads are read, which takes longer than all the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payloads {
+    /// They are.
+    Read,
+    /// They are null in rows of chunks.
+    Unread,
+}
+
+impl Payloads {
+    fn unread(self) -> &'static [usize] {
+        match self {
+            Self::Read => UNREAD.split_last().map_or(&[], |(_, others)| others),
+            Self::Unread => &UNREAD,
+        }
+    }
+}
 
 /// Which end of a correlation to look for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,18 +109,24 @@ impl Snapshot {
         whole.map(|()| found)
     }
 
-    /// All events of one trace, stored columns, in no particular order. Source module, environment, agent, model, resource,
-    /// payload and metadata are not to be looked at: they are null in rows of chunks. Blocks on file reads.
+    /// All events of one trace, stored columns, in no particular order. Source module, environment, agent, model, resource
+    /// and metadata are not to be looked at: they are null in rows of chunks. Blocks on file reads.
     ///
     /// # Errors
     ///
     /// When a chunk cannot be read.
-    pub fn trace_rows(&self, tenant: &TenantId, trace: TraceId) -> Result<Vec<RecordBatch>, StorageError> {
+    pub fn trace_rows(
+        &self,
+        tenant: &TenantId,
+        trace: TraceId,
+        payloads: Payloads,
+    ) -> Result<Vec<RecordBatch>, StorageError> {
         let always = (UnixNanos(i64::MIN), UnixNanos(i64::MAX));
         let mut rows = Vec::new();
         let mut failed = None;
         let sought = Sought::Trace(trace);
-        let search = Search { table: &self.events, column: events::column::TRACE_ID, sought, unread: &UNREAD };
+        let (column, unread) = (events::column::TRACE_ID, payloads.unread());
+        let search = Search { table: &self.events, column, sought, unread };
         search.run(always, &mut |batch| {
             let own: BooleanArray =
                 tenants_of(batch).iter().map(|owner| Some(owner == Some(tenant.as_str()))).collect();

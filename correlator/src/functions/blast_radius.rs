@@ -22,7 +22,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::{HashSet, VecDeque};
 use whence_schema::{EventId, Relation, TenantId, TraceId, UnixNanos};
-use whence_storage::{LinkSide, Snapshot};
+use whence_storage::{LinkSide, Payloads, Snapshot};
 
 /// Events in an answer at most.
 const MOST: usize = 1_000;
@@ -85,7 +85,8 @@ impl Walk<'_> {
     fn go_on(&mut self) -> Result<(), CorrelatorError> {
         for _ in 0..MOST_TRACES {
             let Some(Entrance { trace, event, depth, reached }) = self.traces.pop_front() else { break };
-            let batches = self.snapshot.trace_rows(self.tenant, trace).map_err(storage("read a trace from"))?;
+            let batches =
+                self.snapshot.trace_rows(self.tenant, trace, Payloads::Read).map_err(storage("read a trace from"))?;
             let columns = columns(&batches)?;
             let tree = SpanTree::new(&columns);
             let Some(start) = tree.find(event) else { continue };

@@ -23,7 +23,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::HashSet;
 use whence_schema::{EventId, Relation, TenantId, TraceId, UnixNanos};
-use whence_storage::{LinkSide, Snapshot};
+use whence_storage::{LinkSide, Payloads, Snapshot};
 
 /// Steps of a chain at most.
 const DEEPEST: usize = 64;
@@ -97,7 +97,8 @@ impl Chain<'_> {
         let mut next = Some((trace, event, reached));
         for _ in 0..MOST_TRACES {
             let Some((trace, event, reached)) = next.take() else { break };
-            let batches = self.snapshot.trace_rows(self.tenant, trace).map_err(storage("read a trace from"))?;
+            let batches =
+                self.snapshot.trace_rows(self.tenant, trace, Payloads::Read).map_err(storage("read a trace from"))?;
             let columns = columns(&batches)?;
             let tree = SpanTree::new(&columns);
             let Some(start) = tree.find(event) else { break };

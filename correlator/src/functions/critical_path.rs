@@ -15,7 +15,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
 use whence_schema::{TenantId, TraceId};
-use whence_storage::Snapshot;
+use whence_storage::{Payloads, Snapshot};
 
 /// Columns of [`critical_path`]: `self_ms` is the part of the path that is in the span and in none of its children on the
 /// path, and `share` is its share of the root span's duration.
@@ -41,7 +41,7 @@ pub fn critical_path_schema() -> SchemaRef {
 ///
 /// When the store cannot read the trace.
 pub fn critical_path(snapshot: &Snapshot, tenant: &TenantId, trace: TraceId) -> Result<RecordBatch, CorrelatorError> {
-    let batches = snapshot.trace_rows(tenant, trace).map_err(storage("read a trace from"))?;
+    let batches = snapshot.trace_rows(tenant, trace, Payloads::Unread).map_err(storage("read a trace from"))?;
     let columns = columns(&batches)?;
     let tree = SpanTree::new(&columns);
     let steps: Vec<(i32, OnPath)> = (1..).zip(path(&tree)).collect();

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
 use whence_schema::{TenantId, TraceId};
-use whence_storage::Snapshot;
+use whence_storage::{Payloads, Snapshot};
 
 /// Columns of [`trace`].
 ///
@@ -42,7 +42,7 @@ pub fn trace_schema() -> SchemaRef {
 ///
 /// When the store cannot read the trace.
 pub fn trace(snapshot: &Snapshot, tenant: &TenantId, trace: TraceId) -> Result<RecordBatch, CorrelatorError> {
-    let batches = snapshot.trace_rows(tenant, trace).map_err(storage("read a trace from"))?;
+    let batches = snapshot.trace_rows(tenant, trace, Payloads::Unread).map_err(storage("read a trace from"))?;
     rows(&batches)
 }
 

@@ -1,7 +1,9 @@
 //! Look-ups find the same rows in memory and in chunks.
 
 use super::world::{MINUTE, START, Sent, open, options, span_event_id, trace_of};
-use crate::{LinkSide, Snapshot};
+use crate::{LinkSide, Payloads, Snapshot};
+use arrow::array::Array;
+use whence_schema::tables::events;
 use whence_schema::{EventId, TenantId, UnixNanos};
 
 fn check(snapshot: &Snapshot) {
@@ -16,9 +18,16 @@ fn check(snapshot: &Snapshot) {
     assert!(snapshot.find_spans(&other, &ids, from, to).unwrap().is_empty());
     assert!(snapshot.find_spans(&tenant, &ids, UnixNanos(START + 11_000_000_000), to).unwrap().len() == 1);
 
-    let rows =
-        |tenant| -> usize { snapshot.trace_rows(tenant, trace_of(3)).unwrap().iter().map(|b| b.num_rows()).sum() };
-    assert_eq!((rows(&tenant), rows(&other)), (3, 0), "spans 3, 19 and 35");
+    let rows = |tenant, payloads| -> usize {
+        let found = snapshot.trace_rows(tenant, trace_of(3), payloads).unwrap();
+        for payload in found.iter().map(|rows| rows.column(events::column::PAYLOAD)) {
+            assert!(payloads == Payloads::Unread || payload.null_count() == 0, "{payloads:?}");
+        }
+        found.iter().map(|rows| rows.num_rows()).sum()
+    };
+    for payloads in [Payloads::Read, Payloads::Unread] {
+        assert_eq!((rows(&tenant, payloads), rows(&other, payloads)), (3, 0), "spans 3, 19 and 35");
+    }
 
     let links = |ids: &[EventId], side| -> usize {
         snapshot.links(&tenant, ids, side).unwrap().iter().map(|b| b.num_rows()).sum()
