@@ -7,7 +7,7 @@ use crate::error::CorrelatorError;
 use crate::functions::detail::parse;
 use crate::method::observations::Place;
 use crate::observe::resources::places;
-use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use whence_schema::tables::events::column;
 use whence_schema::{Table, TenantId, UnixNanos};
 use whence_storage::Snapshot;
 
-/// Resources at most, and pairs of asset and place.
+/// Pairs of asset and place at most.
 const MOST_ROWS: usize = 100_000;
 
 /// Columns of [`placements`]. `kind` is `pod`, `node` or `host`; a pod is named with its namespace, `shop/cart-7`.
@@ -48,23 +48,23 @@ pub fn placements(
     to: UnixNanos,
 ) -> Result<RecordBatch, CorrelatorError> {
     let range = window(from, to)?;
-    let mut seen = Resources::default();
-    let columns = &Resources::COLUMNS;
-    Scan { snapshot, table: Table::Events, tenant, range, columns, only: None }.run(&mut |batch| seen.add(batch))?;
-    let rows = seen.placed()?;
+    let mut placed = Placements::default();
+    let columns = &Placements::COLUMNS;
+    Scan { snapshot, table: Table::Events, tenant, range, columns, only: None }.run(&mut |batch| placed.add(batch))?;
+    let rows: Vec<((Place, String), Seen)> = placed.0.into_iter().collect();
     let out = Columns(&rows);
     let columns = vec![
-        out.texts(|row| Some(row.place.kind.name())),
-        out.texts(|row| Some(&row.place.name)),
-        out.texts(|row| Some(&row.asset)),
-        out.times(|row| row.seen.first),
-        out.times(|row| row.seen.last),
-        out.int64s(|row| Some(row.seen.events)),
+        out.texts(|((place, _), _)| Some(place.kind.name())),
+        out.texts(|((place, _), _)| Some(&place.name)),
+        out.texts(|((_, asset), _)| Some(asset)),
+        out.times(|(_, seen)| seen.first),
+        out.times(|(_, seen)| seen.last),
+        out.int64s(|(_, seen)| Some(seen.events)),
     ];
     batch("placements", placements_schema(), columns)
 }
 
-/// Events with one resource.
+/// Events of an asset at a place.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     first: UnixNanos,
@@ -80,19 +80,11 @@ impl Seen {
     }
 }
 
-/// An asset at a place.
-#[derive(Debug)]
-struct Placed {
-    place: Place,
-    asset: String,
-    seen: Seen,
-}
-
-/// By asset and resource.
+/// By place and asset.
 #[derive(Debug, Default)]
-struct Resources(HashMap<(String, String), Seen>);
+struct Placements(BTreeMap<(Place, String), Seen>);
 
-impl Resources {
+impl Placements {
     const COLUMNS: [usize; 4] = [column::TENANT_ID, column::TIMESTAMP, column::ASSET_ID, column::RESOURCE];
 
     fn add(&mut self, batch: &RecordBatch) -> Result<ControlFlow<()>, CorrelatorError> {
@@ -109,26 +101,14 @@ impl Resources {
             of_batch.entry(key).and_modify(|(_, seen)| seen.add(one)).or_insert((row, one));
         }
         for (row, seen) in of_batch.into_values() {
-            let value = |column: &StringViewArray| column.value(row).to_owned();
-            self.0.entry((value(assets), value(resources))).and_modify(|known| known.add(seen)).or_insert(seen);
-        }
-        if self.0.len() > MOST_ROWS {
-            return Err(CorrelatorError::RangeTooLarge { what: "resources", limit: MOST_ROWS });
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// By place and asset, in that order.
-    fn placed(self) -> Result<Vec<Placed>, CorrelatorError> {
-        let mut rows: BTreeMap<(Place, String), Seen> = BTreeMap::new();
-        for ((asset, resource), seen) in self.0 {
-            for place in places(&parse(&resource)) {
-                rows.entry((place, asset.clone())).and_modify(|known| known.add(seen)).or_insert(seen);
+            for place in places(&parse(resources.value(row))) {
+                let key = (place, assets.value(row).to_owned());
+                self.0.entry(key).and_modify(|known| known.add(seen)).or_insert(seen);
             }
         }
-        if rows.len() > MOST_ROWS {
+        if self.0.len() > MOST_ROWS {
             return Err(CorrelatorError::RangeTooLarge { what: "placements", limit: MOST_ROWS });
         }
-        Ok(rows.into_iter().map(|((place, asset), seen)| Placed { place, asset, seen }).collect())
+        Ok(ControlFlow::Continue(()))
     }
 }

@@ -349,12 +349,14 @@ impl Reading {
             if needed && payload.is_none() {
                 continue;
             }
+            let asset = numbers.assets.get(row, |name| self.assets.number(name));
+            let (resources, values) = (&mut self.resources, &mut self.values);
+            let version = numbers.resources.get(row, |resource| resources.read(values, asset, resource));
             let event = if columns.signal.value(row) == SIGNAL_SPAN {
                 let peer = payload.and_then(peer).map(|peer| self.assets.number(peer));
-                self.push_span(&columns, &mut numbers, row, peer)
+                self.push_span(&columns, &mut numbers, row, (asset, version, peer))
             } else {
                 let Some(event) = columns.position_id(row) else { continue };
-                let asset = numbers.assets.get(row, |name| self.assets.number(name));
                 if let Some(payload) = payload {
                     self.push_told(&columns, row, event, asset, &parse(payload));
                     continue;
@@ -364,7 +366,9 @@ impl Reading {
                 self.push_log(&columns, row, event, asset, shortened(body, LONGEST).to_owned());
                 event
             };
-            self.note_resource(&columns, &mut numbers, row, event);
+            if self.with_changes {
+                self.note_version(&columns, &mut numbers, row, (asset, version, event));
+            }
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -402,13 +406,13 @@ impl Reading {
         }
     }
 
-    /// Notes where the asset of a row runs, and its version and model where changes are of interest.
-    fn note_resource(&mut self, columns: &Columns<'_>, numbers: &mut Numbers<'_>, row: usize, event: EventId) {
-        let asset = numbers.assets.get(row, |name| self.assets.number(name));
-        let version = self.version(numbers, row, asset);
-        if !self.with_changes {
-            return;
-        }
+    fn note_version(
+        &mut self,
+        columns: &Columns<'_>,
+        numbers: &mut Numbers<'_>,
+        row: usize,
+        (asset, version, event): (u32, u32, EventId),
+    ) {
         let model = numbers.models.get(row, |model| self.values.number(model));
         for (thing, value) in [(VERSION, version), (MODEL, model)] {
             if value != NO_VALUE {
@@ -417,22 +421,14 @@ impl Reading {
         }
     }
 
-    /// Number of the version in the resource of a row of an asset.
-    fn version(&mut self, numbers: &mut Numbers<'_>, row: usize, asset: u32) -> u32 {
-        let (resources, values) = (&mut self.resources, &mut self.values);
-        numbers.resources.get(row, |resource| resources.version(values, asset, resource))
-    }
-
     fn push_span(
         &mut self,
         columns: &Columns<'_>,
         numbers: &mut Numbers<'_>,
         row: usize,
-        peer: Option<u32>,
+        (asset, version, peer): (u32, u32, Option<u32>),
     ) -> EventId {
         let (trace, span) = (columns.trace(row), id(columns.span, row));
-        let asset = numbers.assets.get(row, |name| self.assets.number(name));
-        let version = self.version(numbers, row, asset);
         if self.of == 1 || stays(hash(trace), self.of) {
             self.spans.push(SpanSeen {
                 trace,

@@ -22,8 +22,8 @@ pub(super) struct Resources {
 }
 
 impl Resources {
-    /// Number among `values` of the version of an asset that has this resource.
-    pub(super) fn version(&mut self, values: &mut Names, asset: u32, resource: &str) -> u32 {
+    /// Takes down where an asset with this resource runs; returns the number of its version among `values`.
+    pub(super) fn read(&mut self, values: &mut Names, asset: u32, resource: &str) -> u32 {
         let hash = xxh3_64(resource.as_bytes());
         if let Some(version) = self.versions.get(&hash) {
             return *version;
@@ -97,7 +97,7 @@ mod tests {
         let (mut resources, mut values) = (Resources::default(), Names::default());
         let on = |node: &str, version: &str| format!(r#"{{"k8s.node.name":"{node}","service.version":"{version}"}}"#);
         let seen = [(0, "n1", "1.0"), (1, "n2", "1.1"), (0, "n1", "1.1"), (0, "n2", "2"), (0, "n1", "1.0")];
-        let versions = seen.map(|(asset, node, version)| resources.version(&mut values, asset, &on(node, version)));
+        let versions = seen.map(|(asset, node, version)| resources.read(&mut values, asset, &on(node, version)));
         assert_eq!(versions, [0, 1, 1, 2, 0]);
         let (places, placed) = resources.into_places();
         assert_eq!(places.iter().map(|place| place.name.as_str()).collect::<Vec<_>>(), ["n1", "n2"]);
