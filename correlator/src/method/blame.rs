@@ -1,13 +1,13 @@
 //! Which asset a finding speaks against, and how much.
 //!
 //! What goes wrong below a span explains what goes wrong in it: of anomalous spans of different assets in one trace,
-//! the deepest counts. What a call takes beyond its callee's time lies between the two, so both ends share it: the
-//! more of an asset's calls with others are slow as well, the more it is that asset.
+//! the deepest counts. What a call takes beyond its callee's time lies between the two, and so does that it fails: both
+//! ends share it. The more of an asset's calls with others are slow or fail as well, the more it is that asset.
 
 use super::delays::Delayed;
 use super::findings::{Finding, LEAST_DEVIATE, What};
 use super::traces::{MOST_ANCESTORS, NONE, Symbol, Traces};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::ops::Range;
 
 /// What speaks against an asset.
@@ -39,7 +39,8 @@ pub(super) fn sort(charges: &mut Vec<Charge>) {
 /// All charges of findings in spans from `first` to `end`.
 pub(super) fn charges(traces: &Traces, (first, end): (usize, usize), findings: &[Finding]) -> Vec<Charge> {
     let explained = explained(traces, findings);
-    let coherence = Coherence::of(traces, first..end, findings);
+    let failures = Failures::of(traces, first..end);
+    let coherence = Coherence::of(traces, first..end, findings, &failures);
     let mut charges = Vec::new();
     for (index, finding) in findings.iter().enumerate() {
         let sure = finding.rise.deviate.powi(2) - LEAST_DEVIATE.powi(2);
@@ -51,7 +52,7 @@ pub(super) fn charges(traces: &Traces, (first, end): (usize, usize), findings: &
             let rest = |span: &u32| 1.0 - explained.get(span).copied().unwrap_or(0.0);
             finding.spans.iter().map(rest).sum::<f64>() / finding.spans.len().max(1) as f64
         };
-        match (finding.what, failed_call(traces, finding)) {
+        match (finding.what, failures.callee(traces, finding)) {
             (What::Step { context, .. }, Some(callee)) => {
                 let (of_callee, rest) = (coherence.share_of_callee(context.asset, callee), unexplained());
                 charge(callee, of_callee * rest);
@@ -72,13 +73,57 @@ pub(super) fn charges(traces: &Traces, (first, end): (usize, usize), findings: &
     charges
 }
 
-/// The asset that most spans of a finding called, when the finding is that they failed: a call that fails lies between
-/// its two ends, as a slow one does.
-fn failed_call(traces: &Traces, finding: &Finding) -> Option<u32> {
-    if !matches!(finding.what, What::Step { next: Symbol::FAILED, .. }) {
-        return None;
+/// The calls that failed, seen from the spans above them.
+#[derive(Debug, Default)]
+struct Failures {
+    /// By span: the call below it in the same asset that failed last, as its end and its callee.
+    last_below: HashMap<u32, (i64, u32)>,
+    /// Spans with a failed call somewhere below them: when they fail as well, they pass it on.
+    passing_on: HashSet<u32>,
+}
+
+impl Failures {
+    fn of(traces: &Traces, window: Range<usize>) -> Self {
+        let mut failures = Self::default();
+        for index in window {
+            let (span, callee) = (&traces.spans[index], traces.times.callees[index]);
+            if !span.failed || callee == NONE {
+                continue;
+            }
+            let mut above = traces.parents[index];
+            if above != NONE && traces.spans[above as usize].asset == span.asset {
+                let end = (span.start.0.saturating_add_unsigned(span.duration_ns), callee);
+                failures.last_below.entry(above).and_modify(|last| *last = end.max(*last)).or_insert(end);
+            }
+            // What is above a span that was reached before was reached as well.
+            for _ in 0..MOST_ANCESTORS {
+                if above == NONE || !failures.passing_on.insert(above) {
+                    break;
+                }
+                above = traces.parents[above as usize];
+            }
+        }
+        failures
     }
-    let mut callees: Vec<u32> = finding.spans.iter().map(|span| traces.times.callees[*span as usize]).collect();
+
+    /// What most spans of a finding called in vain, themselves or just below them, when the finding is that they failed
+    /// or reported an error.
+    fn callee(&self, traces: &Traces, finding: &Finding) -> Option<u32> {
+        let What::Step { next, .. } = finding.what else { return None };
+        if !traces.is_trouble(next) {
+            return None;
+        }
+        let callee = |span: &u32| match traces.times.callees[*span as usize] {
+            callee if callee != NONE && traces.spans[*span as usize].failed => callee,
+            _ => self.last_below.get(span).map_or(NONE, |(_, callee)| *callee),
+        };
+        most(finding.spans.iter().map(callee))
+    }
+}
+
+/// The callee of more than half of all spans, if there is one.
+fn most(callees: impl Iterator<Item = u32>) -> Option<u32> {
+    let mut callees: Vec<u32> = callees.collect();
     callees.sort_unstable();
     let most = callees.chunk_by(u32::eq).max_by_key(|same| same.len())?;
     (most[0] != NONE && most.len() * 2 > callees.len()).then_some(most[0])
@@ -133,7 +178,7 @@ struct Coherence {
 const OWN_CALLS: f64 = 8.0;
 
 impl Coherence {
-    fn of(traces: &Traces, window: Range<usize>, findings: &[Finding]) -> Self {
+    fn of(traces: &Traces, window: Range<usize>, findings: &[Finding], failures: &Failures) -> Self {
         let mut coherence = Self::default();
         for span in window {
             let asset = traces.spans[span].asset;
@@ -146,12 +191,18 @@ impl Coherence {
             }
         }
         for finding in findings {
-            let edge = match (finding.what, failed_call(traces, finding)) {
-                (What::Slow { delayed: Delayed::Edge { caller, callee }, .. }, _) => (caller, callee),
-                (What::Step { context, .. }, Some(callee)) => (context.asset, callee),
+            let (edge, slow) = match finding.what {
+                What::Slow { delayed: Delayed::Edge { caller, callee }, .. } => ((caller, callee), finding.spans.len()),
+                What::Step { context, next: Symbol::FAILED } => {
+                    let called = finding.spans.iter().map(|span| traces.times.callees[*span as usize]);
+                    let Some(callee) = most(called) else { continue };
+                    // Which of the two ends it is, is told by their own failures, not by those that they pass on.
+                    let is_own = |span: &&u32| !failures.passing_on.contains(*span);
+                    ((context.asset, callee), finding.spans.iter().filter(is_own).count())
+                }
                 _ => continue,
             };
-            coherence.add(edge, Calls { all: 0.0, slow: finding.spans.len() as f64 * finding.rise.attributable() });
+            coherence.add(edge, Calls { all: 0.0, slow: slow as f64 * finding.rise.attributable() });
         }
         coherence
     }

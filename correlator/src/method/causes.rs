@@ -127,7 +127,7 @@ fn cause(study: &Study<'_>, shown: &Shown, charges: &[Charge], all: f64) -> Root
         evidence_share: strongest.weight / all,
         first_seen: onset(study, shown, charges),
         evidence: evidence(study, shown, charges),
-        explanation: sentence(study, shown, strongest.proof),
+        explanation: sentence(study, shown, &strongest),
     };
     follow_change(study.observations, &mut cause);
     cause

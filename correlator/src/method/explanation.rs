@@ -1,6 +1,6 @@
 //! What a finding says, for people.
 
-use super::blame::Proof;
+use super::blame::{Charge, Proof};
 use super::causes::CauseKind;
 use super::delays::Delayed;
 use super::findings::{Finding, What};
@@ -23,11 +23,11 @@ pub(super) fn kind(traces: &Traces, finding: &Finding) -> CauseKind {
 }
 
 /// What speaks against an asset in a few words, as the title of an incident.
-pub(super) fn title(study: &Study<'_>, shown: &Shown, proof: Proof) -> String {
+pub(super) fn title(study: &Study<'_>, shown: &Shown, charge: &Charge) -> String {
     let seen = study.observations;
     let name = |names: &[String], index: u32| names.get(index as usize).cloned().unwrap_or_default();
     let (asset, operation) = (|index| name(&seen.assets, index), |index| name(&seen.operations, index));
-    let finding = match proof {
+    let finding = match charge.proof {
         Proof::Finding(finding) => &shown.findings[finding as usize],
         Proof::Shift(shift) => {
             let shift = &shown.shifts[shift as usize];
@@ -35,6 +35,9 @@ pub(super) fn title(study: &Study<'_>, shown: &Shown, proof: Proof) -> String {
         }
     };
     match finding.what {
+        What::Step { context, .. } if context.asset != charge.asset => {
+            format!("calls from {} to {} fail", asset(context.asset), asset(charge.asset))
+        }
         What::Step { context, .. } => {
             let fails = matches!(kind(&study.traces, finding), CauseKind::Errors);
             step_title(&operation(context.operation), &asset(context.asset), fails)
@@ -69,9 +72,20 @@ pub(super) fn shift_title(metric: &str, asset: &str) -> String {
 }
 
 /// What speaks against an asset as one sentence with figures.
-pub(super) fn sentence(study: &Study<'_>, shown: &Shown, proof: Proof) -> String {
-    match proof {
-        Proof::Finding(finding) => found(study.observations, &study.traces, &shown.findings[finding as usize]),
+pub(super) fn sentence(study: &Study<'_>, shown: &Shown, charge: &Charge) -> String {
+    match charge.proof {
+        Proof::Finding(finding) => {
+            let finding = &shown.findings[finding as usize];
+            let found = found(study.observations, &study.traces, finding);
+            let called = study.observations.assets.get(charge.asset as usize);
+            // A call in vain speaks against its callee, which the caller's spans do not name.
+            match (finding.what, called) {
+                (What::Step { context, .. }, Some(called)) if context.asset != charge.asset => {
+                    format!("{found}; they call {called}")
+                }
+                _ => found,
+            }
+        }
         Proof::Shift(shift) => shifted(study.observations, &shown.shifts[shift as usize]),
     }
 }

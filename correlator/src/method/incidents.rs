@@ -45,7 +45,7 @@ impl Symptoms {
             Proof::Shift(_) => None,
         });
         Self {
-            title: strongest.map_or_else(|| UNTITLED.to_owned(), |charge| title(study, shown, charge.proof)),
+            title: strongest.map_or_else(|| UNTITLED.to_owned(), |charge| title(study, shown, &charge)),
             asset: strongest.map(|charge| charge.asset),
             affected: shown.assets(),
             first_symptom: first_symptom.map(|span| study.traces.spans[span as usize].id()),

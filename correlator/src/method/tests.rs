@@ -41,6 +41,8 @@ enum Wrong {
     SlowDatabase,
     /// `stock` throws, `orders` and `web` fail by that.
     FailedStock,
+    /// `stock` does not answer: `orders` gives up, says so, and fails, and `web` by that.
+    SilentStock,
     /// `stock` says something new, and nothing fails.
     OtherMessage,
     /// The same, and `orders` computes longer.
@@ -78,17 +80,23 @@ impl System {
             let usual = self.random.random_range(usual * 8 / 10..usual * 12 / 10);
             if slow { usual + 60 * MILLISECOND } else { usual }
         };
+        let silent = wrong == Wrong::SilentStock;
         let query = own(3 * MILLISECOND, wrong == Wrong::SlowDatabase);
         let stock = own(2 * MILLISECOND, false) + query;
         let slow = matches!(wrong, Wrong::SlowOrders | Wrong::SlowWebAndOrders | Wrong::SlowOrdersAndOtherMessage);
         let orders = own(5 * MILLISECOND, slow) + stock + MILLISECOND;
         let web = own(4 * MILLISECOND, wrong == Wrong::SlowWebAndOrders) + orders + MILLISECOND;
-        let failed = wrong == Wrong::FailedStock;
+        let failed = silent || wrong == Wrong::FailedStock;
         let trace = u128::from(self.next) << 8;
         let top = self.span((trace, 0), (WEB, 0, SpanKind::Server), (at, web), failed);
         let call = self.span((trace, top), (WEB, 1, SpanKind::Client), (at + 1, orders + MILLISECOND), failed);
         let middle = self.span((trace, call), (ORDERS, 1, SpanKind::Server), (at + 2, orders), failed);
         let call = self.span((trace, middle), (ORDERS, 2, SpanKind::Client), (at + 3, stock + MILLISECOND), failed);
+        if silent {
+            self.seen.spans.last_mut().unwrap().peer = Some(STOCK);
+            self.log((trace, middle), ORDERS, at + 12, 17, "no answer from stock");
+            return;
+        }
         let low = self.span((trace, call), (STOCK, 2, SpanKind::Server), (at + 4, stock), failed);
         self.span((trace, low), (STOCK, 3, SpanKind::Client), (at + 5, query), false);
         self.log((trace, middle), ORDERS, at + 10, 9, "order taken");
@@ -197,6 +205,16 @@ fn the_deepest_failure_is_the_cause_of_those_above_it() {
     assert!(others < causes[0].evidence_score / 3.0, "{causes:#?}");
     let shares: Vec<f64> = causes.iter().map(|cause| cause.evidence_share).collect();
     assert!(shares[0] > 0.8 && shares.iter().sum::<f64>() < 1.0, "{shares:?}");
+}
+
+#[test]
+fn who_does_not_answer_is_the_cause_and_not_who_gives_up() {
+    let causes = System::new(then(Wrong::SilentStock)).causes();
+    assert_eq!(first(&causes), (STOCK, CauseKind::Errors));
+    let others = causes.iter().skip(1).map(|cause| cause.evidence_score).fold(0.0, f64::max);
+    assert!(others < causes[0].evidence_score / 2.0, "{causes:#?}");
+    let explanation = &causes[0].explanation;
+    assert!(explanation.contains(" in orders ") && explanation.ends_with("; they call stock"), "{explanation}");
 }
 
 #[test]
