@@ -1,7 +1,8 @@
 """Times queries of `benches/queries.sh` through the PostgreSQL wire and prints its table, with a line for each target.
 
-Usage: queries.py DSN RUNS [--ingest] [--data FOLDER] [--more COMMAND...]
+Usage: queries.py DSN RUNS [--ingest] [--year] [--data FOLDER] [--more COMMAND...]
   --ingest  rows arrive meanwhile: only what is asked then; reads the medians at rest from the file $WHENCE_AT_REST
+  --year    a trace by its id only: the tables hold a year
   --data    folder of the tables: what of DuckDB and chDB is installed is asked the same over the same files
   --more    a command that adds rows for 30 seconds, between two looks at the dashboard
 
@@ -225,7 +226,12 @@ def main():
     print(f"{rows_of(connection.ask('SELECT count(*) FROM events'))[0][0].decode()} events", flush=True)
     found = connection.ask("SELECT trace_id FROM events WHERE trace_id IS NOT NULL LIMIT 1 OFFSET 5000")
     trace = rows_of(found)[0][0].decode()
-    if "--ingest" in OPTIONS:
+    if "--year" in OPTIONS:
+        name, sql, target, _ = QUERIES[5]
+        name += ", in 365 days of chunks"
+        connection.ask("SET whence.cache = off")
+        verdict(name, measure(name, connection.ask, sql.format(trace=trace), lambda result: result.ntuples), target)
+    elif "--ingest" in OPTIONS:
         while_rows_arrive(connection, trace)
     else:
         medians = at_rest(connection, trace)

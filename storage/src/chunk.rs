@@ -14,6 +14,7 @@ pub(crate) mod constants;
 pub(crate) mod counts;
 pub(crate) mod duplicates;
 pub(crate) mod file;
+mod filters;
 mod gather;
 pub(crate) mod join;
 mod layout;
@@ -71,6 +72,8 @@ pub struct Chunk {
     /// How often its rows were joined with others.
     pub level: u8,
     pub(crate) obsolete: AtomicBool,
+    /// Another one for each chunk of this process.
+    number: u64,
     footer: OnceLock<ArrowReaderMetadata>,
     constants: OnceLock<Box<[(String, constants::Constant)]>>,
     /// Set once the chunk is in a bucket.
@@ -96,6 +99,7 @@ pub fn bucket_of(tenant: &str) -> i32 {
 impl Chunk {
     /// `None` when path and name are not those of a chunk.
     pub(crate) fn at(path: PathBuf, facts: Facts) -> Option<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let mut name = path.file_stem()?.to_str()?.splitn(4, '-');
         let created_seconds = name.next()?.parse().ok()?;
         let level = name.next()?.parse().ok()?;
@@ -112,6 +116,7 @@ impl Chunk {
             created_seconds,
             level,
             obsolete: AtomicBool::new(false),
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
             footer: OnceLock::new(),
             constants: OnceLock::new(),
             remote: OnceLock::new(),

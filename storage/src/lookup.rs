@@ -2,6 +2,7 @@
 //! of the row groups left only the id column is read before the rows that match, and of these only the columns that are
 //! asked for.
 
+use crate::chunk::bucket_of;
 use crate::{Chunk, Snapshot, StorageError, TableSnapshot};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_null_array};
 use arrow::compute::filter_record_batch;
@@ -94,7 +95,8 @@ impl Snapshot {
         let wanted: HashSet<EventId> = ids.iter().copied().collect();
         let low = Sought::Numbers(Arc::new(ids.iter().map(|id| id.low() as i64).collect()));
         let mut found = HashMap::new();
-        let search = Search { table: &self.events, column: events::column::SPAN_ID, sought: low, unread: &UNREAD };
+        let (table, column) = (&self.events, events::column::SPAN_ID);
+        let search = Search { table, tenant, column, sought: low, unread: &UNREAD };
         let whole = search.run((from, to), &mut |batch| {
             for row in 0..batch.num_rows() {
                 if let Some((id, span)) = span_at(batch, row, tenant)
@@ -126,7 +128,7 @@ impl Snapshot {
         let mut failed = None;
         let sought = Sought::Trace(trace);
         let (column, unread) = (events::column::TRACE_ID, payloads.unread());
-        let search = Search { table: &self.events, column, sought, unread };
+        let search = Search { table: &self.events, tenant, column, sought, unread };
         search.run(always, &mut |batch| {
             let own: BooleanArray =
                 tenants_of(batch).iter().map(|owner| Some(owner == Some(tenant.as_str()))).collect();
@@ -158,7 +160,7 @@ impl Snapshot {
         let column = if side == LinkSide::Primary { PRIMARY_LOW } else { RELATED_LOW };
         let mut rows = Vec::new();
         let mut failed = None;
-        Search { table: &self.correlations, column, sought, unread: &[] }.run(range, &mut |batch| {
+        Search { table: &self.correlations, tenant, column, sought, unread: &[] }.run(range, &mut |batch| {
             let numbers = |index: usize| batch.column(index).as_primitive::<Int64Type>();
             let (low, primary_high, related_high) = (numbers(column), numbers(PRIMARY_HIGH), numbers(RELATED_HIGH));
             let tenants = tenants_of(batch);
@@ -233,6 +235,8 @@ impl Sought {
 /// Rows that are looked for.
 struct Search<'a> {
     table: &'a TableSnapshot,
+    /// Whose rows: others may come as well.
+    tenant: &'a TenantId,
     /// The column that tells which.
     column: usize,
     sought: Sought,
@@ -258,7 +262,9 @@ impl Search<'_> {
             }
         }
         // What is asked for is mostly recent.
-        let mut chunks: Vec<&Arc<Chunk>> = table.chunks.iter().filter(|chunk| chunk.overlaps(from, to)).collect();
+        let bucket = bucket_of(self.tenant.as_str());
+        let may_match = |chunk: &&Arc<Chunk>| chunk.bucket == bucket && chunk.overlaps(from, to);
+        let mut chunks: Vec<&Arc<Chunk>> = table.chunks.iter().filter(may_match).collect();
         chunks.sort_by_key(|chunk| std::cmp::Reverse(chunk.max_time));
         for chunk in chunks {
             if self.run_in(chunk, each)? {
@@ -270,19 +276,15 @@ impl Search<'_> {
 
     fn run_in(&self, chunk: &Chunk, each: &mut dyn FnMut(&RecordBatch) -> bool) -> Result<bool, StorageError> {
         let failed = || StorageError::chunk(&chunk.path);
-        let footer = chunk.footer()?.clone();
-        let file = chunk.open()?;
-        let mut groups = Vec::new();
-        for (index, group) in footer.metadata().row_groups().iter().enumerate() {
-            let filter = Sbbf::read_from_column_chunk(group.column(self.column), &file).map_err(failed())?;
-            if filter.is_none_or(|filter| self.sought.may_be_in(&filter)) {
-                groups.push(index);
-            }
-        }
+        let filters = chunk.filters(self.column)?;
+        let may_match = |filter: &Option<Sbbf>| filter.as_ref().is_none_or(|filter| self.sought.may_be_in(filter));
+        let groups = filters.iter().enumerate().filter(|(_, filter)| may_match(filter)).map(|(group, _)| group);
+        let groups: Vec<usize> = groups.collect();
         if groups.is_empty() {
             return Ok(false);
         }
-        let footer = with_pages(footer, &file).map_err(failed())?;
+        let file = chunk.open()?;
+        let footer = with_pages(chunk.footer()?.clone(), &file).map_err(failed())?;
         let stored = footer.schema().clone();
         let leaves = footer.parquet_schema();
         let read = ProjectionMask::leaves(leaves, (0..stored.fields().len()).filter(|at| !self.unread.contains(at)));

@@ -70,3 +70,30 @@ async fn spans_are_found_in_every_page_of_a_chunk() {
     }
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_that_are_known_not_to_have_an_id_are_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = open(options(folder.path())).await.unwrap();
+    world.append(&Sent::Spans((1..40).map(|id| (id, 0, id as i64)).collect())).await;
+    world.store.flush().await.unwrap();
+    let snapshot = world.store.snapshot();
+    let find = |id| snapshot.find_spans(&TenantId::default(), &[id], UnixNanos(0), UnixNanos(i64::MAX));
+    // Some ids look as if they were there.
+    let absent: Vec<EventId> =
+        (1_000..1_100).map(span_event_id).filter(|id| find(*id).is_ok_and(|found| found.is_empty())).collect();
+    assert_eq!(absent.len(), 100);
+    for chunk in &snapshot.events.chunks {
+        std::fs::rename(&chunk.path, chunk.path.with_extension("elsewhere")).unwrap();
+    }
+    let unopened = absent.iter().filter(|id| find(**id).is_ok()).count();
+    assert!(unopened > 80, "{unopened}");
+    assert!(find(span_event_id(7)).is_err(), "what is there is read");
+    let stranger =
+        snapshot.find_spans(&TenantId::new("stranger"), &[span_event_id(7)], UnixNanos(0), UnixNanos(i64::MAX));
+    assert!(stranger.unwrap().is_empty(), "those of another bucket are not even asked");
+    for chunk in &snapshot.events.chunks {
+        std::fs::rename(chunk.path.with_extension("elsewhere"), &chunk.path).unwrap();
+    }
+    world.close().await;
+}
