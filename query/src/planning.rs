@@ -59,9 +59,10 @@ async fn to_keep(
     statement: &Timed,
 ) -> Result<Option<KeptPlan>, QueryError> {
     let context = session.context(snapshot.clone(), settings.clone())?;
-    let state = context.state();
     let mut plans = Vec::new();
     for moved in [0, SECOND_PLAN_LATER] {
+        // A state counts the names it gives to common parts: each plan has those of a first one.
+        let state = context.state();
         let (ast, times) = statement.with_other_times(moved);
         let plan = plan_in(&state, ast).await?;
         if !is_repeatable(&plan) {

@@ -124,6 +124,10 @@ async fn plans_of_statements_that_come_again_with_other_times_are_kept() {
             true,
         ),
         ("count(*) FROM correlations WHERE {time}", true),
+        (
+            "asset_id, avg(duration_ns), approx_percentile(0.95, percentile_agg(duration_ns)) FROM events WHERE {time} GROUP BY 1 ORDER BY 1",
+            true,
+        ),
         ("id FROM events WHERE {time} ORDER BY 1", false),
         ("count(*) FROM events WHERE {time} AND random() < 2", false),
         ("count(*) FROM events a JOIN events b ON a.id = b.id WHERE a.{time}", false),
