@@ -10,15 +10,11 @@ use whence_correlator::{
 };
 use whence_query::{Argument, ArgumentKind, TableFunction, TableFunctionError};
 
-/// The two times of a window.
-const WINDOW: &[ArgumentKind] = &[ArgumentKind::Timestamp, ArgumentKind::Timestamp];
-
 /// All of them.
 pub fn all() -> Vec<TableFunction> {
     let mut functions = about_events();
     functions.extend(about_windows());
     functions.push(comparing_events());
-    functions.extend(of_neighbours());
     functions
 }
 
@@ -71,66 +67,48 @@ fn about_events() -> Vec<TableFunction> {
 /// What is asked about the time from a first until before a second moment.
 fn about_windows() -> Vec<TableFunction> {
     vec![
-        TableFunction {
-            name: "service_graph",
-            description: "who calls whom, how often and how well",
-            arguments: WINDOW,
-            schema: service_graph_schema(),
-            call: Arc::new(|snapshot, tenant, arguments| match arguments {
-                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
-                    service_graph(snapshot, tenant, *from, *to).map_err(why)
-                }
-                _ => Err(mismatch()),
-            }),
-        },
-        TableFunction {
-            name: "root_causes",
-            description: "what caused the trouble of a window, the likeliest first",
-            arguments: WINDOW,
-            schema: root_causes_schema(),
-            call: Arc::new(|snapshot, tenant, arguments| match arguments {
-                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
-                    root_causes(snapshot, tenant, *from, *to).map_err(why)
-                }
-                _ => Err(mismatch()),
-            }),
-        },
-        TableFunction {
-            name: "changes",
-            description: "deployments, flags and other changes",
-            arguments: WINDOW,
-            schema: changes_schema(),
-            call: Arc::new(|snapshot, tenant, arguments| match arguments {
-                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
-                    changes(snapshot, tenant, *from, *to).map_err(why)
-                }
-                _ => Err(mismatch()),
-            }),
-        },
-        TableFunction {
-            name: "log_patterns",
-            description: "messages with what varies masked, and how many of each, now and before",
-            arguments: WINDOW,
-            schema: log_patterns_schema(),
-            call: Arc::new(|snapshot, tenant, arguments| match arguments {
-                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
-                    log_patterns(snapshot, tenant, *from, *to).map_err(why)
-                }
-                _ => Err(mismatch()),
-            }),
-        },
-        TableFunction {
-            name: "incidents",
-            description: "when something was wrong, found without being told",
-            arguments: WINDOW,
-            schema: incidents_schema(),
-            call: Arc::new(|snapshot, tenant, arguments| match arguments {
-                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
-                    incidents(snapshot, tenant, *from, *to).map_err(why)
-                }
-                _ => Err(mismatch()),
-            }),
-        },
+        TableFunction::of_window(
+            "service_graph",
+            "who calls whom, how often and how well",
+            service_graph_schema(),
+            |snapshot, tenant, from, to| service_graph(snapshot, tenant, from, to).map_err(why),
+        ),
+        TableFunction::of_window(
+            "root_causes",
+            "what caused the trouble of a window, the likeliest first",
+            root_causes_schema(),
+            |snapshot, tenant, from, to| root_causes(snapshot, tenant, from, to).map_err(why),
+        ),
+        TableFunction::of_window(
+            "changes",
+            "deployments, flags and other changes",
+            changes_schema(),
+            |snapshot, tenant, from, to| changes(snapshot, tenant, from, to).map_err(why),
+        ),
+        TableFunction::of_window(
+            "log_patterns",
+            "messages with what varies masked, and how many of each, now and before",
+            log_patterns_schema(),
+            |snapshot, tenant, from, to| log_patterns(snapshot, tenant, from, to).map_err(why),
+        ),
+        TableFunction::of_window(
+            "incidents",
+            "when something was wrong, found without being told",
+            incidents_schema(),
+            |snapshot, tenant, from, to| incidents(snapshot, tenant, from, to).map_err(why),
+        ),
+        TableFunction::of_window(
+            "temporal_links",
+            "trouble that keeps following other trouble, and what changes changed",
+            temporal_links_schema(),
+            |snapshot, tenant, from, to| temporal_links(snapshot, tenant, from, to).map_err(why),
+        ),
+        TableFunction::of_window(
+            "placements",
+            "which assets ran in which pods, on which nodes and hosts",
+            placements_schema(),
+            |snapshot, tenant, from, to| placements(snapshot, tenant, from, to).map_err(why),
+        ),
     ]
 }
 
@@ -156,36 +134,6 @@ fn comparing_events() -> TableFunction {
             _ => Err(mismatch()),
         }),
     }
-}
-
-/// `temporal_links(from, to)` and `placements(from, to)`.
-fn of_neighbours() -> Vec<TableFunction> {
-    vec![
-        TableFunction {
-            name: "temporal_links",
-            description: "trouble that keeps following other trouble, and what changes changed",
-            arguments: WINDOW,
-            schema: temporal_links_schema(),
-            call: Arc::new(|snapshot, tenant, arguments| match arguments {
-                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
-                    temporal_links(snapshot, tenant, *from, *to).map_err(why)
-                }
-                _ => Err(mismatch()),
-            }),
-        },
-        TableFunction {
-            name: "placements",
-            description: "which assets ran in which pods, on which nodes and hosts",
-            arguments: WINDOW,
-            schema: placements_schema(),
-            call: Arc::new(|snapshot, tenant, arguments| match arguments {
-                [Argument::Timestamp(from), Argument::Timestamp(to)] => {
-                    placements(snapshot, tenant, *from, *to).map_err(why)
-                }
-                _ => Err(mismatch()),
-            }),
-        },
-    ]
 }
 
 fn why(error: CorrelatorError) -> TableFunctionError {

@@ -23,7 +23,7 @@ SELECT depth, asset_id, relation, strength, name, status FROM blast_radius('0000
 -- A fixture of a few spans has no cause, and says why.
 SELECT rank, asset_id, cause_kind, confidence, evidence, explanation FROM root_causes('2026-01-01T12:00:00Z', '2026-01-01T13:00:00Z');
 
-SELECT timestamp, asset_id, change_kind, what FROM changes('2026-01-01T12:00:00Z', '2026-01-01T13:00:00Z');
+SELECT timestamp, asset_id, change_kind, what FROM changes('2026-01-01 12:00', '1 January 2026 14:00+01');
 
 SELECT pattern_id, asset_id, pattern, severity, count, count_before, expected FROM log_patterns('2026-01-01T12:00:00Z', '2026-01-01T13:00:00Z') ORDER BY pattern, asset_id LIMIT 5;
 

@@ -3,6 +3,7 @@
 use crate::condition::condition_position;
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
+use crate::functions::time_text::timestamptz_of;
 use crate::functions::uuid::parse_uuid;
 use crate::provider::fetched::conform;
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
@@ -91,6 +92,26 @@ pub struct TableFunction {
     pub call: TableFunctionCall,
 }
 
+impl TableFunction {
+    /// A function of the time from a first until before a second moment.
+    pub fn of_window(
+        name: &'static str,
+        description: &'static str,
+        schema: SchemaRef,
+        ask: impl Fn(&Snapshot, &TenantId, UnixNanos, UnixNanos) -> Result<RecordBatch, TableFunctionError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        let call: TableFunctionCall = Arc::new(move |snapshot, tenant, arguments| match arguments {
+            [Argument::Timestamp(from), Argument::Timestamp(to)] => ask(snapshot, tenant, *from, *to),
+            // The engine checks arguments against their kinds before it calls.
+            _ => Err(TableFunctionError::Failed("called with something else than two times".to_owned())),
+        });
+        Self { name, description, arguments: &[ArgumentKind::Timestamp, ArgumentKind::Timestamp], schema, call }
+    }
+}
+
 impl fmt::Debug for TableFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TableFunction").field("name", &self.name).field("arguments", &self.arguments).finish()
@@ -169,7 +190,11 @@ fn nanos(value: &ScalarValue, text: Option<&str>) -> Option<i64> {
         ScalarValue::TimestampMicrosecond(Some(value), _) => value.checked_mul(1_000),
         ScalarValue::TimestampNanosecond(Some(value), _) => Some(*value),
         ScalarValue::Date32(Some(days)) => i64::from(*days).checked_mul(86_400_000_000_000),
-        _ => string_to_timestamp_nanos(text?).ok(),
+        // With nanoseconds, or as PostgreSQL reads times.
+        _ => match string_to_timestamp_nanos(text?) {
+            Ok(nanos) => Some(nanos),
+            Err(_) => timestamptz_of(text?).ok()?.checked_mul(1_000),
+        },
     }
 }
 
