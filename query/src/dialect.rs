@@ -7,6 +7,7 @@ mod columns;
 mod forms;
 mod rows;
 mod set_returning;
+mod using;
 
 use crate::error::QueryError;
 use build::call;
@@ -112,6 +113,7 @@ impl VisitorMut for Adapt {
             return ControlFlow::Break(error);
         }
         set_returning::name_whole_rows(select);
+        using::qualify(select);
         columns::tell_apart(select);
         ControlFlow::Continue(())
     }
@@ -304,6 +306,18 @@ mod tests {
             ("SELECT 0.1 + 0.2 * 3", "SELECT 0.7"),
             ("SELECT -2 ^ 2", "SELECT (-2) ^ 2"),
             ("SELECT a FROM t FETCH FIRST 3 ROWS ONLY", "SELECT a FROM t LIMIT 3"),
+            (
+                "SELECT k FROM a JOIN b AS c USING (k) WHERE k = 1 AND c.k IN (SELECT k FROM d) HAVING K > 0",
+                "SELECT k FROM a JOIN b AS c USING(k) WHERE a.k = 1 AND c.k IN (SELECT k FROM d) HAVING a.K > 0",
+            ),
+            (
+                "SELECT DISTINCT k, k + 1 AS n FROM a RIGHT JOIN b USING (k) WHERE k = 1 GROUP BY k",
+                "SELECT DISTINCT b.k AS k, b.k + 1 AS n FROM a RIGHT JOIN b USING(k) WHERE b.k = 1 GROUP BY b.k",
+            ),
+            (
+                "SELECT 1 FROM a JOIN b USING (i) JOIN c USING (k) LEFT JOIN d USING (i) WHERE k = i",
+                "SELECT 1 FROM a JOIN b USING(i) JOIN c USING(k) LEFT JOIN d USING(i) WHERE c.k = a.i",
+            ),
             ("SELECT '\\x00ff'::BYTEA", "SELECT X'00ff' AS \"bytea\""),
         ] {
             let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().remove(0);

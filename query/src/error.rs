@@ -310,6 +310,9 @@ impl QueryError {
             Self::ReadOnly { .. } => {
                 Some("Data enters through OTLP; SELECT, WITH, VALUES, EXPLAIN and SHOW are answered.")
             }
+            Self::InvalidSetting { name, .. } if name.eq_ignore_ascii_case("timezone") => Some(
+                "Times are read and shown in UTC; timestamp AT TIME ZONE 'Europe/Berlin' shows one by another zone's clocks.",
+            ),
             Self::CursorForwardOnly => Some("Declare it with SCROLL option to enable backward scan."),
             Self::TooComplex { .. } => {
                 Some("Write a chain of OR as IN (...), a chain of UNION as VALUES, or send several statements.")

@@ -51,6 +51,10 @@ SELECT x, sum(x) OVER (ORDER BY x ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING EXCLU
 
 SELECT * FROM (VALUES (1), (2)) a(x) FULL JOIN (VALUES (2), (3)) b(x) USING (x) ORDER BY x;
 
+SELECT * FROM (VALUES (1), (2)) a(x) RIGHT JOIN (VALUES (2), (3)) b(x) USING (x) ORDER BY x;
+
+SELECT x FROM (VALUES (1), (2)) a(x) NATURAL RIGHT JOIN (VALUES (2), (3)) b(x) ORDER BY x;
+
 SELECT * FROM ROWS FROM (generate_series(1, 2), generate_series(5, 7)) AS t(a, b);
 
 SELECT jsonb_path_query('{"a":[1,2,3]}', '$.a[*] ? (@ > 1)');

@@ -41,7 +41,8 @@ pub(super) fn name_all(select: &mut Select) {
     }
 }
 
-fn folded(word: &Ident) -> String {
+/// A name as it is looked for: in small letters unless it is quoted.
+pub(super) fn folded(word: &Ident) -> String {
     if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() }
 }
 

@@ -194,9 +194,20 @@ fn set_operations(body: &SetExpr) -> Result<(), QueryError> {
 
 /// Refuses what the engine would answer in another way.
 pub(super) fn select(select: &Select) -> Result<(), QueryError> {
+    use JoinOperator::{FullOuter, Right, RightOuter};
     for join in select.from.iter().flat_map(|from| &from.joins) {
-        if let JoinOperator::FullOuter(JoinConstraint::Using(_) | JoinConstraint::Natural) = join.join_operator {
+        if let FullOuter(JoinConstraint::Using(_) | JoinConstraint::Natural) = join.join_operator {
             return not_supported("FULL JOIN ... USING (use ON, and coalesce(a.x, b.x) for the column)");
+        }
+        if let Right(constraint) | RightOuter(constraint) = &join.join_operator {
+            // The engine shows the left side's value of the merged column.
+            if matches!(constraint, JoinConstraint::Natural) {
+                return not_supported("NATURAL RIGHT JOIN (use RIGHT JOIN ... USING)");
+            }
+            let all = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
+            if matches!(constraint, JoinConstraint::Using(_)) && select.projection.iter().any(all) {
+                return not_supported("* of RIGHT JOIN ... USING (list the columns, or use LEFT JOIN)");
+            }
         }
     }
     for item in &select.projection {

@@ -358,3 +358,13 @@ SELECT 1 2;
 SELECT current_user IS NOT NULL, session_user IS NOT NULL, current_schema, current_database() IS NOT NULL, current_catalog IS NOT NULL;
 
 SELECT version() LIKE 'PostgreSQL%', current_setting('server_version_num')::int / 100 >= 1600;
+
+SELECT k, p, q FROM (VALUES (1, 'a'), (2, 'b')) a(k, p) JOIN (VALUES (1, 'c'), (2, 'd')) b(k, q) USING (k) WHERE k = 2;
+
+SELECT k, count(*) FROM (VALUES (1), (2)) a(k) LEFT JOIN (VALUES (1), (1)) b(k) USING (k) WHERE k < 3 AND EXISTS (SELECT 1 FROM (VALUES (1)) c(k) WHERE k = 1) GROUP BY k HAVING k > 1 ORDER BY k;
+
+SELECT k FROM (VALUES (1), (2)) a(k) RIGHT JOIN (VALUES (2), (3)) b(k) USING (k) WHERE k > 2 ORDER BY k;
+
+SELECT k, k + 1 AS next, count(*), max(p) FROM (VALUES (1, 'a'), (2, 'b')) a(k, p) RIGHT JOIN (VALUES (2), (3)) b(k) USING (k) GROUP BY k HAVING k > 1 ORDER BY k;
+
+SELECT i, k FROM (VALUES (1, 2)) a(i, x) JOIN (VALUES (1, 5)) b(i, k) USING (i) JOIN (VALUES (5)) c(k) USING (k) JOIN (VALUES (5)) d(z) ON k = z WHERE i = 1 AND k = 5;
