@@ -36,6 +36,9 @@ const QUIET: &str = "buoyant_kernel=off,buoyant_kernel_engine=off,deltalake_core
 
 fn main() -> std::process::ExitCode {
     let cli = commands::Cli::parse();
+    if cli.command.ends_with_its_reader() {
+        sigpipe::reset();
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_env("WHENCE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{},{QUIET}", cli.command.default_log())));
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -1,7 +1,8 @@
 //! Starting, configuring and stopping: what is refused, and what is said about it.
 
 use crate::machine::{self, free_port};
-use crate::server::{Home, Ports, Server, run, verify, words};
+use crate::server::{Home, Ports, Server, run, verify, whence, words};
+use std::process::Stdio;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -126,6 +127,12 @@ fn the_query_command_prints_table_json_and_csv() {
     let output = run(&["query", "SELECT nothing FROM nowhere", "--endpoint", &endpoint], SOON);
     assert!(!output.status.success());
     assert!(words(&output).contains("nowhere"), "{}", words(&output));
+    // Nobody reads on, as behind `| head`.
+    let many = ["query", "SELECT * FROM generate_series(1, 1000)", "--endpoint", &endpoint];
+    let mut unread = whence().args(many).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(unread.stdout.take());
+    let output = unread.wait_with_output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", words(&output));
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Home {
 }
 
 /// The binary under test: the one built with the tests, or that of `WHENCE_BINARY`.
-fn whence() -> Command {
+pub(crate) fn whence() -> Command {
     let binary = std::env::var_os("WHENCE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_whence").into());
     let mut command = Command::new(binary);
     command.stdin(Stdio::null()).env("NO_COLOR", "1");

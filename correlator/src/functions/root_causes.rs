@@ -99,21 +99,23 @@ pub(crate) fn ranked(observed: &Observed, window: Range) -> (Vec<Cause>, Symptom
     let seen = &observed.observations;
     let question = Question { from: window.from, to: window.to, baseline_from: observed.baseline_from };
     let Answer { causes, symptoms, uncounted } = causes::root_causes(seen, &question);
-    let mut ranks: Vec<Cause> = (1..)
-        .zip(causes.into_iter().take(MOST))
-        .map(|(rank, cause)| Cause {
+    let mut ranks: Vec<Cause> = Vec::new();
+    for (rank, cause) in (1..).zip(causes.into_iter().take(MOST)) {
+        // Each rank has a curve of its own, and those of later ones rest on fewer answers.
+        let earlier = ranks.last().and_then(|cause| cause.confidence).unwrap_or(1.0);
+        ranks.push(Cause {
             rank,
             asset: seen.assets.get(cause.asset as usize).cloned(),
             kind: cause.kind.name(),
             strength: cause.strength,
-            confidence: Some(confidence(rank, cause.evidence_share)),
+            confidence: Some(confidence(rank, cause.evidence_share).min(earlier)),
             evidence_score: cause.evidence_score,
             evidence_share: cause.evidence_share,
             first_seen: Some(cause.first_seen),
             evidence: cause.evidence,
             explanation: cause.explanation,
-        })
-        .collect();
+        });
+    }
     if ranks.is_empty() {
         ranks.push(none(why_none(observed, window)));
     }

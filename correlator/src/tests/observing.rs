@@ -137,6 +137,7 @@ fn what_failed_more_than_before_is_named_and_a_quiet_window_has_no_cause_with_th
     let causes = ask(&events, 0, 300);
     assert_eq!((causes[0].asset.as_deref(), causes[0].kind), (Some("cart"), "errors"));
     assert!(causes[0].confidence.unwrap() > 0.0 && !causes[0].evidence.is_empty());
+    assert!(causes.is_sorted_by(|earlier, later| earlier.confidence >= later.confidence), "{causes:?}");
 }
 
 #[test]
