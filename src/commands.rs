@@ -73,11 +73,6 @@ impl Command {
             _ => "warn",
         }
     }
-
-    /// True for what ends when nobody reads what it prints, as in `whence explain last | head`; servers go on.
-    pub fn ends_with_its_reader(&self) -> bool {
-        !matches!(self, Self::Serve(_) | Self::Demo(_))
-    }
 }
 
 /// Where the configuration comes from.

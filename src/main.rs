@@ -9,6 +9,7 @@ mod delete_door;
 mod health;
 mod http_client;
 mod key_door;
+mod output;
 mod pipeline;
 mod progress;
 mod same_host;
@@ -36,9 +37,6 @@ const QUIET: &str = "buoyant_kernel=off,buoyant_kernel_engine=off,deltalake_core
 
 fn main() -> std::process::ExitCode {
     let cli = commands::Cli::parse();
-    if cli.command.ends_with_its_reader() {
-        sigpipe::reset();
-    }
     let filter = tracing_subscriber::EnvFilter::try_from_env("WHENCE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{},{QUIET}", cli.command.default_log())));
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -4,6 +4,7 @@ use super::server::{Place, ServerArguments};
 use crate::config::Age;
 use crate::http_client;
 use crate::key_door::{Creation, Listed, Revocation};
+use crate::output::print;
 use anyhow::{Context, bail};
 use serde::de::DeserializeOwned;
 use std::io::{BufRead, IsTerminal, Write};
@@ -142,7 +143,7 @@ impl ApiKey {
                 let keys = Keys::at(command.server).await?;
                 let listed = keys.list().await;
                 keys.close().await;
-                print!("{}", table(&listed?));
+                print(table(&listed?));
                 Ok(ExitCode::SUCCESS)
             }
             Action::Revoke(command) => {

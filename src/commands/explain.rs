@@ -3,6 +3,7 @@
 mod story;
 
 use crate::http_client::{Answer, query};
+use crate::output::print;
 use anyhow::bail;
 use std::process::ExitCode;
 use whence_schema::UnixNanos;
@@ -67,23 +68,23 @@ impl Explain {
             self.causes
         );
         let causes = query(&self.endpoint, &sql).await?;
-        print!("{}", story::window(window));
+        print(story::window(window));
         for row in 0..causes.rows.len() {
             let cause = story::Cause::of(&causes, row);
-            print!("{}", cause.told());
+            print(cause.told());
             if cause.asset.is_empty() {
                 continue;
             }
-            print!("{}", story::evidence(&self.evidence(&cause).await?, &cause));
+            print(story::evidence(&self.evidence(&cause).await?, &cause));
             if row == 0 {
-                print!("{}", story::way(&self.way(&cause).await?));
+                print(story::way(&self.way(&cause).await?));
             }
         }
         let changes = format!(
             "SELECT timestamp::text AS time, asset_id, change_kind, what FROM changes({}) ORDER BY time LIMIT 20",
             Window { from: UnixNanos(window.from.0 - TEN_MINUTES), to: window.to }.arguments()
         );
-        print!("{}", story::changes(&query(&self.endpoint, &changes).await?));
+        print(story::changes(&query(&self.endpoint, &changes).await?));
         Ok(ExitCode::SUCCESS)
     }
 

@@ -1,6 +1,7 @@
 //! `whence query`
 
 use crate::http_client::{self, Answer};
+use crate::output::print;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -28,13 +29,13 @@ impl Query {
         match self.format {
             Format::Table => {
                 let answer = http_client::query(&self.endpoint, &self.sql).await?;
-                print!("{}", table(&answer));
+                print(table(&answer));
             }
             Format::Json | Format::Csv => {
                 let format = if self.format == Format::Json { "json" } else { "csv" };
                 let body = http_client::query_text(&self.endpoint, &self.sql, format).await?;
                 let text = String::from_utf8_lossy(&body);
-                print!("{text}{}", if text.ends_with('\n') { "" } else { "\n" });
+                print(format_args!("{text}{}", if text.ends_with('\n') { "" } else { "\n" }));
             }
         }
         Ok(ExitCode::SUCCESS)

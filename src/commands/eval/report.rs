@@ -3,6 +3,7 @@
 use super::judge::{Alone, Case, Named, Quiet, Share, reliability};
 use super::links::{JudgedLink, Links};
 use super::load::Telemetry;
+use crate::output::print;
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 use whence_correlator::{FoundLink, fit};
@@ -125,8 +126,8 @@ impl Report {
 
     pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
         match format {
-            Format::Table => print!("{}", self.table()),
-            Format::Json => println!("{}", serde_json::to_string_pretty(&self.json())?),
+            Format::Table => print(self.table()),
+            Format::Json => print(format_args!("{}\n", serde_json::to_string_pretty(&self.json())?)),
         }
         Ok(())
     }
