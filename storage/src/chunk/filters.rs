@@ -1,5 +1,5 @@
-//! Bloom filters of chunks, kept in memory: a look-up by id asks those of all chunks, and opening a file takes longer than
-//! all the rest of it. A chunk whose file is in the bucket only is not fetched to be told that it has nothing.
+//! Bloom filters of chunks, kept in memory once they were read: a look-up by id asks those of all chunks, and opening a file
+//! takes longer than all the rest of it.
 
 use super::Chunk;
 use crate::StorageError;
