@@ -45,8 +45,8 @@ pub struct FoundSpan {
     pub parent_span_id: Option<SpanId>,
 }
 
-/// Columns of `events` that say nothing of how events hang together; the last one is read where payloads are. They are the largest ones, and what a page of them
-/// holds before the row that is looked for must be decompressed.
+/// Columns of `events` that say nothing of how events hang together. They are the largest ones, and what a page of them
+/// holds before the row that is looked for must be decompressed. The last one is read where payloads are asked for.
 const UNREAD: [usize; 7] = {
     use events::column::{AGENT, ENVIRONMENT, METADATA, MODEL, PAYLOAD, RESOURCE, SOURCE_MODULE};
     [SOURCE_MODULE, ENVIRONMENT, AGENT, MODEL, RESOURCE, METADATA, PAYLOAD]
